@@ -1,0 +1,69 @@
+"""Settings of the steps, resolved once when a workflow starts and stored with it.
+
+A rolling deploy therefore changes no verdict.
+"""
+
+from domain.language import Route
+from domain.money import Frozen
+
+
+class SpendSettings(Frozen):
+    asks_max: int = 4
+    repairs_max: int = 2
+    expires_after_seconds: int = 900
+    call_timeout_seconds: int = 120
+
+
+class IcpSettings(Frozen):
+    route: Route = Route(max_tokens=700, temperature=0.3)
+    passage_characters_max: int = 12_000
+    evidence_share_min: float = 0.6
+
+
+class CompetitorSettings(Frozen):
+    route: Route = Route(max_tokens=900, temperature=0.2)
+    discovery_max: int = 5
+    pages_per_site_max: int = 6
+    keywords_max: int = 60
+
+
+class SeedReviewSettings(Frozen):
+    approved_min: int = 2
+    approved_max: int = 100
+
+
+class ClusteringSettings(Frozen):
+    """``threshold`` belongs to the similarity in use (character TF-IDF)."""
+
+    threshold: float = 0.24
+    spokes_min: int = 2
+    spokes_max: int = 12
+
+
+class ValidationSettings(Frozen):
+    spoke_similarity_min: float = 0.15
+    coherence_min: float = 0.18
+    cannibalization_similarity_max: float = 0.72
+
+
+class ArticleSettings(Frozen):
+    outline_route: Route = Route(max_tokens=900, temperature=0.3)
+    section_route: Route = Route(models=("openai/gpt-4o-mini", "perplexity/sonar"), max_tokens=900, temperature=0.5)
+    parallel_max: int = 3
+    passage_characters_max: int = 6_000
+    section_passage_characters_max: int = 3_500
+    term_coverage_min: float = 0.6
+    keyword_density_max: float = 0.04
+    sibling_similarity_max: float = 0.06
+
+
+class StepSettings(Frozen):
+    spend: SpendSettings = SpendSettings()
+    icp: IcpSettings = IcpSettings()
+    competitor: CompetitorSettings = CompetitorSettings()
+    seed_review: SeedReviewSettings = SeedReviewSettings()
+    clustering: ClusteringSettings = ClusteringSettings()
+    validation: ValidationSettings = ValidationSettings()
+    article: ArticleSettings = ArticleSettings()
+    auto_approve_seeds: bool = False
+    is_demo_text: bool = False
