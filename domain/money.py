@@ -3,7 +3,7 @@
 US dollars are ``Decimal`` here, ``NUMERIC(20,9)`` in Postgres and strings in JSON; a float is an error.
 """
 
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, Decimal, localcontext
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,6 +13,10 @@ NANO_DOLLAR = Decimal("0.000000001")
 MILLION = Decimal(1_000_000)
 TOKENS_PER_MESSAGE = 16
 TOKENS_PER_REQUEST = 64
+AMOUNT_USD_MAX = Decimal(100_000_000_000)  # NUMERIC(20,9) holds what is below it
+COST_USD_CREDIBLE_MAX = Decimal(10_000)  # of one request
+TOKENS_CREDIBLE_MAX = 10_000_000  # of one request, where no cost is stated beside them
+_DIGITS = 60  # products of counts and rates stay exact
 
 
 def usd(value: str | int | Decimal) -> Decimal:
@@ -20,8 +24,8 @@ def usd(value: str | int | Decimal) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         raise TypeError(f"money must be str, int or Decimal, got {type(value).__name__} {value!r}")
     amount = Decimal(value)
-    if not amount.is_finite():
-        raise ValueError(f"money must be finite, got {value!r}")
+    if not amount.is_finite() or abs(amount) >= AMOUNT_USD_MAX:
+        raise ValueError(f"money must be finite and below {AMOUNT_USD_MAX} USD, got {value!r}")
     return amount.quantize(NANO_DOLLAR, rounding=ROUND_CEILING)
 
 
@@ -65,7 +69,17 @@ class Usage(Frozen):
     completion_tokens: int = Field(ge=0)
     cached_tokens: int = Field(default=0, ge=0)
     searches: int = Field(default=0, ge=0)
-    cost_usd: Usd | None = None
+    cost_usd: Usd | None = Field(default=None, ge=0)
+
+
+def usage_fault(usage: Usage) -> str | None:
+    """Why a usage is no figure to book by, None when it is one: nobody's single request costs that much."""
+    if usage.cost_usd is not None:
+        if usage.cost_usd <= COST_USD_CREDIBLE_MAX:
+            return None
+        return f"a cost of ${format_usd(usage.cost_usd)} for one request is not credible"
+    tokens = max(usage.prompt_tokens, usage.completion_tokens, usage.searches)
+    return f"{tokens} tokens or searches in one request are not credible" if tokens > TOKENS_CREDIBLE_MAX else None
 
 
 def prompt_token_bound(request_bytes: int, messages: int) -> int:
@@ -74,19 +88,24 @@ def prompt_token_bound(request_bytes: int, messages: int) -> int:
 
 
 def hold_for(price: ModelPrice, *, prompt_tokens: int, completion_tokens: int, searches: int = 0) -> Decimal:
-    """The most a request can cost: dearest input rate, all of ``max_tokens``, request and search fees."""
-    input_rate = max(price.input_usd_per_million, price.cached_input_usd_per_million)
-    tokens = prompt_tokens * input_rate + completion_tokens * price.output_usd_per_million
-    return usd(tokens / MILLION + price.usd_per_request + searches * price.usd_per_search)
+    """The most a request can cost: dearest input rate, all of ``max_tokens``, request and search fees.
+
+    ``request_hold`` in the database is the same rule and decides; this one forecasts.
+    """
+    with localcontext(prec=_DIGITS):
+        input_rate = max(price.input_usd_per_million, price.cached_input_usd_per_million)
+        tokens = prompt_tokens * input_rate + completion_tokens * price.output_usd_per_million
+        return usd(tokens / MILLION + price.usd_per_request + searches * price.usd_per_search)
 
 
 def computed_cost(price: ModelPrice, usage: Usage) -> Decimal:
-    """What the usage costs by our own price row."""
+    """What the usage costs by our own price row; ``usage_cost`` in the database is the same rule and books."""
     cached = min(usage.cached_tokens, usage.prompt_tokens)
     fresh = usage.prompt_tokens - cached
-    tokens = (
-        fresh * price.input_usd_per_million
-        + cached * price.cached_input_usd_per_million
-        + usage.completion_tokens * price.output_usd_per_million
-    )
-    return usd(tokens / MILLION + price.usd_per_request + usage.searches * price.usd_per_search)
+    with localcontext(prec=_DIGITS):
+        tokens = (
+            fresh * price.input_usd_per_million
+            + cached * price.cached_input_usd_per_million
+            + usage.completion_tokens * price.output_usd_per_million
+        )
+        return usd(tokens / MILLION + price.usd_per_request + usage.searches * price.usd_per_search)

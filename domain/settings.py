@@ -14,6 +14,21 @@ class SpendSettings(Frozen):
     call_timeout_seconds: int = 120
 
 
+class ActivityTimeouts(Frozen):
+    """How long activities may take, and how often a dead worker is looked for; seconds.
+
+    They travel with the workflow's input, because the first activity needs them before anything is loaded.
+    """
+
+    database_seconds: float = 10
+    call_seconds: float = 180
+    web_seconds: float = 300
+    heartbeat_seconds: float = 20
+    heartbeat_every_seconds: float = 5
+    retry_first_seconds: float = 0.2
+    retry_longest_seconds: float = 15
+
+
 class IcpSettings(Frozen):
     route: Route = Route(max_tokens=700, temperature=0.3)
     passage_characters_max: int = 12_000
@@ -59,6 +74,7 @@ class ArticleSettings(Frozen):
 
 class StepSettings(Frozen):
     spend: SpendSettings = SpendSettings()
+    timeouts: ActivityTimeouts = ActivityTimeouts()
     icp: IcpSettings = IcpSettings()
     competitor: CompetitorSettings = CompetitorSettings()
     seed_review: SeedReviewSettings = SeedReviewSettings()

@@ -1,11 +1,17 @@
 """The life of one paid call: authorize, call, settle. See docs of each state in ARCHITECTURE.md, "Money"."""
 
+import json
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from domain.money import Frozen, Usage, Usd
+from pydantic import Field
+
+from domain.errors import BadInputError
+from domain.identifiers import attempt_id_of
+from domain.money import Frozen, ModelPrice, Usage, Usd, hold_for, prompt_token_bound
 
 
 class AttemptState(StrEnum):
@@ -21,19 +27,66 @@ class AttemptState(StrEnum):
     WRITTEN_OFF = "WRITTEN_OFF"
 
 
+ATTEMPT_TRANSITIONS: frozenset[tuple[AttemptState, AttemptState]] = frozenset(
+    {
+        (AttemptState.RESERVED, AttemptState.DISPATCHED),
+        (AttemptState.RESERVED, AttemptState.VOIDED),
+        (AttemptState.RESERVED, AttemptState.EXPIRED),
+        (AttemptState.DISPATCHED, AttemptState.ANSWERED),
+        (AttemptState.DISPATCHED, AttemptState.NOT_BILLED),
+        (AttemptState.DISPATCHED, AttemptState.UNKNOWN),
+        (AttemptState.ANSWERED, AttemptState.SETTLED),
+        (AttemptState.UNKNOWN, AttemptState.ANSWERED),
+        (AttemptState.UNKNOWN, AttemptState.WRITTEN_OFF),
+        (AttemptState.UNKNOWN, AttemptState.VOIDED),
+        (AttemptState.WRITTEN_OFF, AttemptState.SETTLED),
+    }
+)
+OPEN_HOLD_STATES = frozenset(
+    {AttemptState.RESERVED, AttemptState.DISPATCHED, AttemptState.ANSWERED, AttemptState.UNKNOWN}
+)
+
+
 class ProviderRequest(Frozen):
     """A request as it will be sent: ``body`` is the exact JSON text, ``path`` is relative to the base URL."""
 
     model: str
     path: str
     body: str
-    messages: int
-    max_tokens: int
-    searches: int = 0
+    messages: int = Field(ge=0)
+    max_tokens: int = Field(ge=0)
+    searches: int = Field(default=0, ge=0)
 
     @property
     def body_bytes(self) -> int:
         return len(self.body.encode())
+
+
+def request_hold(price: ModelPrice, request: ProviderRequest) -> Decimal:
+    """The most the provider can bill for the request as it will be sent, in US dollars."""
+    bound = prompt_token_bound(request.body_bytes, request.messages)
+    return hold_for(price, prompt_tokens=bound, completion_tokens=request.max_tokens, searches=request.searches)
+
+
+def check_bounds(request: ProviderRequest) -> None:
+    """Raises BadInputError when the body allows more than the request states: its hold would be no bound."""
+    try:
+        body = json.loads(request.body)
+    except ValueError as error:
+        raise BadInputError(f"the request's body is not JSON ({error})", "body") from error
+    if not isinstance(body, dict):
+        raise BadInputError("the request's body must be one JSON object", "body")
+    if body.get("model") != request.model or "models" in body:
+        raise BadInputError(f"the request's body must name the model {request.model!r} and no other", "body.model")
+    if body.get("n", 1) != 1:
+        raise BadInputError(f"the request's body asks for {body['n']} answers; one is paid for", "body.n")
+    limits = [body[name] for name in ("max_tokens", "max_completion_tokens") if name in body]
+    is_chat = request.path.rstrip("/").endswith("completions")
+    if (is_chat and not limits) or any(limit != request.max_tokens for limit in limits):
+        raise BadInputError(
+            f"the request's body limits its answer to {limits or 'nothing'}; it must be {request.max_tokens} tokens",
+            "body.max_tokens",
+        )
 
 
 class NewAttempt(Frozen):
@@ -46,6 +99,17 @@ class NewAttempt(Frozen):
     ask: int
     slot_hash: str
     request: ProviderRequest
+
+
+def check_identity(workflow_id: UUID, attempt: NewAttempt) -> None:
+    """Raises BadInputError when the UUID is not the one that this ask has on every retry, restart and replay."""
+    derived = attempt_id_of(workflow_id, attempt.step, attempt.slot, attempt.claim, attempt.ask)
+    if attempt.attempt_id != derived:
+        raise BadInputError(
+            f"attempt {attempt.attempt_id} is not the UUID of step {attempt.step}, slot {attempt.slot}, claim "
+            f"{attempt.claim}, ask {attempt.ask}; that is {derived}",
+            "attempt_id",
+        )
 
 
 class DecisionKind(StrEnum):
@@ -135,7 +199,7 @@ class StoredAttempt(Frozen):
     path: str
     request_body: str
     hold_usd: Usd
-    price_id: UUID
+    price_id: UUID | None
     generation_id: str | None = None
     http_status: int | None = None
     answer_body: str | None = None
@@ -150,3 +214,81 @@ class Settlement(Frozen):
     attempt_id: UUID
     cost_usd: Usd
     overrun_usd: Usd = Decimal(0)
+
+
+class LedgerLine(Frozen):
+    """A row of ``ai_usage_ledger``. ``entry`` is ``usage``, ``not_billed``, ``write_off`` or ``correction``."""
+
+    idempotency_key: UUID
+    attempt_id: UUID
+    workflow_id: UUID
+    organization_id: UUID
+    month: date
+    entry: str
+    corrects: UUID | None
+    step: str
+    slot: str
+    model: str
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    searches: int
+    cost: Usd
+    computed_cost_usd: Usd | None
+    provider_cost_usd: Usd | None
+    drift_usd: Usd | None
+    price_id: UUID | None
+    created_at: datetime
+
+
+class CostKey(StrEnum):
+    """What costs can be summed by."""
+
+    MONTH = "month"
+    MODEL = "model"
+    STEP = "step"
+    SLOT = "slot"
+    WORKFLOW = "workflow"
+    ORGANIZATION = "organization"
+
+
+class CostSum(Frozen):
+    """A sum over ledger rows; of the keys those are set that were asked for. ``month`` is its first day."""
+
+    month: date | None = None
+    model: str | None = None
+    step: str | None = None
+    slot: str | None = None
+    workflow_id: UUID | None = None
+    organization_id: UUID | None = None
+    attempts: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: Usd
+
+
+class WorkflowSpend(Frozen):
+    """The counters of a workflow."""
+
+    workflow_id: UUID
+    cap_usd: Usd
+    spent_usd: Usd
+    held_usd: Usd
+    overrun_usd: Usd
+    frozen_reason: str | None
+
+
+class OpenHold(Frozen):
+    """An attempt whose hold is not resolved."""
+
+    attempt_id: UUID
+    step: str
+    slot: str
+    claim: int
+    ask: int
+    state: AttemptState
+    model: str
+    hold_usd: Usd
+    authorized_at: datetime
+    expires_at: datetime
+    call_deadline_at: datetime | None

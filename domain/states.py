@@ -220,3 +220,23 @@ def lint_graph(edges: frozenset[tuple[State, State]] = LEGAL_TRANSITIONS) -> lis
         wanted = {completed_state(step), failed_state(step), State.CANCELLED}
         faults += [f"{processing_state(step)} lacks the exit {exit_}" for exit_ in sorted(wanted - exits)]
     return sorted(faults)
+
+
+def mermaid() -> str:
+    """The graph as a Mermaid diagram; the edges to CANCELLED are one, out of the frame around all that have it."""
+    order = list(State)
+    edges = sorted(LEGAL_TRANSITIONS, key=lambda edge: (order.index(edge[0]), order.index(edge[1])))
+    inner = [edge for edge in edges if not TERMINAL_STATES.intersection(edge)]
+    ends = [edge for edge in edges if edge[1] is State.COMPLETED]
+    return "\n".join(
+        [
+            "stateDiagram-v2",
+            f"    [*] --> {State.CREATED}",
+            "    state OPEN {",
+            *(f"        {origin} --> {target}" for origin, target in inner),
+            "    }",
+            *(f"    {origin} --> {target}" for origin, target in ends),
+            f"    OPEN --> {State.CANCELLED}",
+            *(f"    {state} --> [*]" for state in (State.COMPLETED, State.CANCELLED)),
+        ]
+    )

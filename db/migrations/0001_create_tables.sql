@@ -14,7 +14,7 @@ CREATE TABLE organizations (
     organization_id uuid PRIMARY KEY,
     domain text NOT NULL,
     name text NOT NULL,
-    plan_key text NOT NULL REFERENCES plans,
+    plan_key text NOT NULL DEFAULT 'default' REFERENCES plans,
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT organization_domain_unique UNIQUE (domain)
 );
@@ -41,7 +41,8 @@ CREATE TABLE intent_workflows (
     CONSTRAINT workflow_name_unique UNIQUE (organization_id, name),
     CONSTRAINT workflow_cap_positive CHECK (cap_usd > 0),
     CONSTRAINT workflow_spent_not_negative CHECK (spent_usd >= 0),
-    CONSTRAINT workflow_held_not_negative CHECK (held_usd >= 0)
+    CONSTRAINT workflow_held_not_negative CHECK (held_usd >= 0),
+    CONSTRAINT workflow_failure_only_when_failed CHECK (failure IS NULL OR state LIKE '%\_FAILED')
 );
 COMMENT ON COLUMN intent_workflows.failure IS '{"type", "message", "reasons": [...]} of the last X_FAILED, null otherwise';
 
@@ -52,7 +53,7 @@ CREATE TABLE legal_transitions (
 );
 
 CREATE TABLE workflow_transitions (
-    transition_id uuid PRIMARY KEY,
+    transition_id uuid NOT NULL,
     workflow_id uuid NOT NULL,
     organization_id uuid NOT NULL,
     seq bigint NOT NULL,
@@ -63,11 +64,31 @@ CREATE TABLE workflow_transitions (
     reason text,
     run_id text,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- With the organization in the key, using another tenant's id tells nothing about whether that tenant used it.
+    PRIMARY KEY (transition_id, organization_id),
     CONSTRAINT transition_seq_unique UNIQUE (workflow_id, seq),
+    CONSTRAINT transition_seq_follows_version CHECK (seq = expected_version + 1),
+    CONSTRAINT transition_has_an_actor CHECK (actor <> ''),
     CONSTRAINT transition_belongs_to_workflow FOREIGN KEY (workflow_id, organization_id)
         REFERENCES intent_workflows (id, organization_id),
     CONSTRAINT transition_is_legal FOREIGN KEY (from_state, to_state) REFERENCES legal_transitions
 );
+
+CREATE TABLE cap_changes (
+    decision_id uuid NOT NULL,
+    workflow_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    from_usd numeric(20, 9) NOT NULL,
+    to_usd numeric(20, 9) NOT NULL,
+    actor text NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (decision_id, organization_id),
+    CONSTRAINT cap_change_belongs_to_workflow FOREIGN KEY (workflow_id, organization_id)
+        REFERENCES intent_workflows (id, organization_id),
+    CONSTRAINT cap_change_raises CHECK (to_usd > from_usd),
+    CONSTRAINT cap_change_has_an_actor CHECK (actor <> '')
+);
+COMMENT ON TABLE cap_changes IS 'who raised a workflow''s cap, from what to what; append-only';
 
 -- Money -------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,87 @@
+"""One workflow's row with its brief and settings as types: what most activities load first."""
+
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from db import articles, transitions, workflows
+from db.pool import Connection
+from db.transitions import TransitionRecord
+from db.workflows import WorkflowRecord
+from domain.brief import Approval, Brief
+from domain.errors import WorkflowTransitionError
+from domain.progress import Failure, Progress
+from domain.settings import StepSettings
+from domain.states import State
+
+
+class Case(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    record: WorkflowRecord
+    brief: Brief
+    settings: StepSettings
+
+    @property
+    def workflow_id(self) -> UUID:
+        return self.record.workflow_id
+
+    @property
+    def organization_id(self) -> UUID:
+        return self.record.organization_id
+
+    @property
+    def state(self) -> State:
+        return self.record.state
+
+    @property
+    def version(self) -> int:
+        return self.record.version
+
+
+async def load_case(connection: Connection, workflow_id: UUID) -> Case:
+    """Raises WorkflowTransitionError(not_found) when the organization has no such workflow."""
+    record = await workflows.load_workflow(connection, workflow_id)
+    if record is None:
+        raise WorkflowTransitionError(
+            workflow_id=workflow_id,
+            reason="not_found",
+            current_state=None,
+            expected_state=State.CREATED,
+            attempted_state=State.CREATED,
+        )
+    return Case(
+        record=record,
+        brief=Brief.model_validate(record.brief),
+        settings=StepSettings.model_validate(record.settings),
+    )
+
+
+async def progress_of(connection: Connection, case: Case) -> Progress:
+    """Where the workflow stands, with what the last transition said."""
+    audit = await transitions.list_transitions(connection, case.workflow_id)
+    record = case.record
+    return Progress(
+        workflow_id=record.workflow_id,
+        organization_id=record.organization_id,
+        name=record.name,
+        organization_name=case.brief.organization.name,
+        state=record.state,
+        version=record.version,
+        cap_usd=record.cap_usd,
+        spent_usd=record.spent_usd,
+        held_usd=record.held_usd,
+        failure=None if record.failure is None else Failure.model_validate(record.failure),
+        articles=await articles.count_articles(connection, record.workflow_id),
+        last_reason=audit[-1].reason if audit else None,
+        review_feedback=_review_feedback(audit),
+        settings=case.settings,
+        auto_publish=case.brief.publish.approval is Approval.AUTO,
+        started_by=record.started_by,
+    )
+
+
+def _review_feedback(audit: list[TransitionRecord]) -> str | None:
+    rejected = (State.SEED_REVIEW_PENDING, State.COMPETITOR_PENDING)
+    said = [record.reason for record in audit if (record.from_state, record.to_state) == rejected]
+    return said[-1] if said else None

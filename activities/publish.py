@@ -1,0 +1,305 @@
+"""Step 7: what a person approved, by its exact content, goes out once. The intent is stored before the effect."""
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from temporalio import activity
+
+from activities.case import Case, load_case, progress_of
+from activities.judging import block_with, judged
+from activities.spend import heartbeating
+from activities.state import RUN_ACTOR, complete_step, run_id
+from db import articles, publications, transitions
+from db.articles import ArticleRow
+from db.pool import Connection, Database
+from db.publications import PublicationIntent
+from db.transitions import Advance
+from domain import publishing
+from domain.assembly import Document
+from domain.decisions import ApproveArticles
+from domain.errors import BadInputError, InvalidModelOutputError
+from domain.identifiers import bare_domain, decision_transition_id, publication_id_of, run_transition_id
+from domain.money import Frozen
+from domain.progress import ClaimRef, Judged, JudgedKind, Progress, WorkflowRef
+from domain.publishing import PublicationRequest, PublicationResult, SiteDescription
+from domain.states import State
+from domain.verdict import Blocked, Reason, verdict_of
+
+if TYPE_CHECKING:
+    from providers.publisher import FilesPublisher
+
+
+class Approve(Frozen):
+    ref: WorkflowRef
+    decision: ApproveArticles
+
+
+class PublishArticle(Frozen):
+    claim: ClaimRef
+    article_id: UUID
+
+
+class Published(Frozen):
+    state: str
+    published_url: str | None = None
+    reason: str | None = None
+
+
+class AcceptedArticle(Frozen):
+    row: ArticleRow
+    document: Document
+    content_hash: str
+
+
+async def accepted_articles(connection: Connection, workflow_id: UUID) -> list[AcceptedArticle]:
+    """Articles with a revision that passed its gates, in their order."""
+    accepted = []
+    for row in await articles.load_articles(connection, workflow_id):
+        if row.accepted_revision is None:
+            continue
+        revision = await articles.load_revision(connection, row.article_id, row.accepted_revision)
+        if revision is None or revision.document is None or revision.content_hash is None:
+            raise InvalidModelOutputError(f"article {row.article_id} passed without a stored document")
+        document = Document.model_validate(revision.document)
+        accepted.append(AcceptedArticle(row=row, document=document, content_hash=revision.content_hash))
+    return accepted
+
+
+async def approved_articles(connection: Connection, workflow_id: UUID) -> list[AcceptedArticle]:
+    """Accepted articles whose content is, to the hash, what was approved."""
+    approvals = await articles.load_approvals(connection, workflow_id)
+    return [
+        article
+        for article in await accepted_articles(connection, workflow_id)
+        if article.row.article_id in approvals
+        and approvals[article.row.article_id].content_hash == article.content_hash
+    ]
+
+
+class ApprovalActivities:
+    """Decisions and the step's end: database only."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @activity.defn(name="approve_articles")
+    async def approve_articles(self, request: Approve) -> Progress:
+        """A person's approval by exact content hashes: PUBLISH_PENDING → PUBLISH_PROCESSING."""
+        ref, decision = request.ref, request.decision
+        async with self._database.transaction(ref.organization_id) as connection:
+            advance = Advance(
+                workflow_id=ref.workflow_id,
+                organization_id=ref.organization_id,
+                expected_state=State.PUBLISH_PENDING,
+                expected_version=decision.expected_version,
+                next_state=State.PUBLISH_PROCESSING,
+                transition_id=decision_transition_id(ref.workflow_id, str(decision.decision_id)),
+                actor=decision.actor,
+                reason="approved",
+                run_id=run_id(),
+            )
+            await self._approve(connection, ref, advance, decision.hashes)
+            return await progress_of(connection, await load_case(connection, ref.workflow_id))
+
+    @activity.defn(name="approve_automatically")
+    async def approve_automatically(self, ref: WorkflowRef) -> Progress:
+        """The brief says ``publish.approval: auto``; recorded with who started the workflow so."""
+        async with self._database.transaction(ref.organization_id) as connection:
+            case = await load_case(connection, ref.workflow_id)
+            hashes = {
+                article.row.article_id: article.content_hash
+                for article in await accepted_articles(connection, ref.workflow_id)
+            }
+            if case.state is State.PUBLISH_PENDING:
+                await self._approve(connection, ref, _automatic(case), hashes)
+            return await progress_of(connection, await load_case(connection, ref.workflow_id))
+
+    async def _approve(
+        self, connection: Connection, ref: WorkflowRef, advance: Advance, hashes: dict[UUID, str]
+    ) -> None:
+        advanced = await transitions.advance(connection, advance)
+        if advanced.replayed:
+            return
+        accepted = {
+            article.row.article_id: article.content_hash
+            for article in await accepted_articles(connection, ref.workflow_id)
+        }
+        _check_hashes(hashes, accepted)
+        for article_id, content_hash in hashes.items():
+            await articles.approve_article(
+                connection,
+                ref,
+                article_id=article_id,
+                content_hash=content_hash,
+                approved_by=advance.actor,
+                transition_id=advance.transition_id,
+            )
+
+    @activity.defn(name="articles_to_publish")
+    async def articles_to_publish(self, claim: ClaimRef) -> list[UUID]:
+        """Approved articles that do not stand at their target with this content yet."""
+        async with self._database.transaction(claim.organization_id) as connection:
+            stored = await publications.load_publications(connection, claim.workflow_id)
+            done = {(row.article_id, row.content_hash) for row in stored if row.state in ("PUBLISHED", "UNCHANGED")}
+            return [
+                article.row.article_id
+                for article in await approved_articles(connection, claim.workflow_id)
+                if (article.row.article_id, article.content_hash) not in done
+            ]
+
+    @activity.defn(name="publish_articles")
+    async def publish_articles(self, claim: ClaimRef) -> Judged:
+        """The step's own activity: PUBLISH_COMPLETED and COMPLETED, or PUBLISH_FAILED naming what is not out."""
+        async with self._database.transaction(claim.organization_id) as connection:
+            stored = await publications.load_publications(connection, claim.workflow_id)
+            output = {"publications": [row.model_dump(mode="json") for row in stored]}
+            failed = [row for row in stored if row.state not in ("PUBLISHED", "UNCHANGED")]
+            if failed or not stored:
+                reasons = [
+                    Reason(
+                        code="not_published", message=f"{row.slug}: {row.reason or 'not published'}", subject=row.slug
+                    )
+                    for row in failed
+                ] or [Reason(code="nothing_approved", message="no approved article is left to publish")]
+                await block_with(connection, claim, Blocked(verdict=verdict_of(reasons), output=output))
+                return await judged(connection, claim, JudgedKind.BLOCKED)
+            await _complete(connection, claim, output)
+            return await judged(connection, claim, JudgedKind.ACCEPTED)
+
+
+def _automatic(case: Case) -> Advance:
+    return Advance(
+        workflow_id=case.workflow_id,
+        organization_id=case.organization_id,
+        expected_state=State.PUBLISH_PENDING,
+        expected_version=case.version,
+        next_state=State.PUBLISH_PROCESSING,
+        transition_id=run_transition_id(case.workflow_id, case.version, State.PUBLISH_PROCESSING),
+        actor=f"auto, started by {case.record.started_by}",
+        reason="approved automatically as the brief says",
+        run_id=run_id(),
+    )
+
+
+def _check_hashes(hashes: dict[UUID, str], accepted: dict[UUID, str]) -> None:
+    if not hashes:
+        raise BadInputError("no article was approved; name at least one, or approve all that passed")
+    for article_id, content_hash in hashes.items():
+        if article_id not in accepted:
+            raise BadInputError(f"article {article_id} has not passed its gates and can't be approved")
+        if accepted[article_id] != content_hash:
+            raise BadInputError(f"article {article_id} is not the one you saw: its content changed; look at it again")
+
+
+async def _complete(connection: Connection, claim: ClaimRef, output: dict[str, Any]) -> None:
+    """PUBLISH_COMPLETED and COMPLETED are one business moment."""
+    if not await complete_step(connection, claim, output, verdict_of([])):
+        return
+    version = claim.claim + 1
+    await transitions.advance(
+        connection,
+        Advance(
+            workflow_id=claim.workflow_id,
+            organization_id=claim.organization_id,
+            expected_state=State.PUBLISH_COMPLETED,
+            expected_version=version,
+            next_state=State.COMPLETED,
+            transition_id=run_transition_id(claim.workflow_id, version, State.COMPLETED),
+            actor=RUN_ACTOR,
+            run_id=run_id(),
+        ),
+    )
+
+
+class PublishActivities:
+    """The effects, on the web queue."""
+
+    def __init__(self, database: Database, publisher: "FilesPublisher", heartbeat_every_seconds: float) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._heartbeat_every_seconds = heartbeat_every_seconds
+
+    @activity.defn(name="publish_article")
+    async def publish_article(self, request: PublishArticle) -> Published:
+        """One effect, however often it is tried: the intent first, then the target, then what it answered."""
+        publication = await self._intend(request)
+        async with heartbeating(self._heartbeat_every_seconds):
+            result = await self._publisher.publish(publication)
+        await self._store(request.claim, publication, result)
+        return Published(state=result.state, published_url=result.url, reason=result.reason)
+
+    async def _intend(self, request: PublishArticle) -> PublicationRequest:
+        claim = request.claim
+        async with self._database.transaction(claim.organization_id) as connection:
+            await transitions.check_claim(connection, claim.workflow_id, claim.organization_id, claim.step, claim.claim)
+            case = await load_case(connection, claim.workflow_id)
+            approved = await approved_articles(connection, claim.workflow_id)
+            article = next((found for found in approved if found.row.article_id == request.article_id), None)
+            if article is None:
+                raise BadInputError(f"article {request.article_id} is not approved with its present content")
+            publication = _publication(case, article, approved)
+            await publications.store_intent(
+                connection,
+                claim,
+                PublicationIntent(
+                    publication_id=publication.publication_id,
+                    article_id=request.article_id,
+                    target=case.brief.publish.target,
+                    mode=case.brief.publish.mode,
+                    slug=publication.slug,
+                    content_hash=article.content_hash,
+                ),
+            )
+            return publication
+
+    async def _store(self, claim: ClaimRef, publication: PublicationRequest, result: PublicationResult) -> None:
+        async with self._database.transaction(claim.organization_id) as connection:
+            await publications.store_result(
+                connection,
+                publication.publication_id,
+                state=result.state,
+                external_id=result.external_id,
+                published_url=result.url,
+                reason=result.reason,
+            )
+
+    @activity.defn(name="finish_site")
+    async def finish_site(self, claim: ClaimRef) -> str:
+        """Index, sitemap and manifest over everything that stands published; returns the index's address."""
+        async with self._database.transaction(claim.organization_id) as connection:
+            case = await load_case(connection, claim.workflow_id)
+            stored = {
+                row.article_id
+                for row in await publications.load_publications(connection, claim.workflow_id)
+                if row.state in ("PUBLISHED", "UNCHANGED")
+            }
+            approved = await approved_articles(connection, claim.workflow_id)
+        site = _site(case, [article for article in approved if article.row.article_id in stored])
+        async with heartbeating(self._heartbeat_every_seconds):
+            return await self._publisher.finish(case.workflow_id, site)
+
+
+def _publication(case: Case, article: AcceptedArticle, approved: list[AcceptedArticle]) -> PublicationRequest:
+    return publishing.publication_request(
+        publication_id=publication_id_of(article.row.article_id, case.brief.publish.target),
+        workflow_id=case.workflow_id,
+        workflow_name=case.record.name,
+        article_id=article.row.article_id,
+        document=article.document,
+        content_hash=article.content_hash,
+        mode=case.brief.publish.mode,
+        is_demo_text=case.settings.is_demo_text,
+        organization=case.brief.organization,
+        domain=bare_domain(case.brief.organization.url),
+        available_slugs=[found.document.slug for found in approved],
+    )
+
+
+def _site(case: Case, published: list[AcceptedArticle]) -> SiteDescription:
+    return publishing.site_description(
+        workflow_name=case.record.name,
+        organization=case.brief.organization,
+        domain=bare_domain(case.brief.organization.url),
+        documents=[article.document for article in published],
+        is_demo_text=case.settings.is_demo_text,
+    )

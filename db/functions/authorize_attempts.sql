@@ -1,0 +1,218 @@
+-- Decides a batch of asks in the order given, each UUID on its own, and answers the same UUID the same way for ever.
+-- p_asks: JSON objects with attempt_id, step, slot, claim, ask, slot_hash, model, path, request_body, message_count,
+-- max_tokens and searches. The hold is computed here, from the request that is stored and the price row in force.
+CREATE OR REPLACE FUNCTION authorize_attempts(
+    p_workflow_id uuid,
+    p_organization_id uuid,
+    p_asks jsonb,
+    p_expires_after_seconds double precision,
+    p_call_deadline_seconds double precision
+) RETURNS SETOF spend_decision
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    v_state text;
+    v_version bigint;
+    v_month date;
+    v_now timestamptz;
+    v_asked jsonb;
+    v_ask spend_attempts;
+    v_decision spend_decision;
+BEGIN
+    SELECT locked.state, locked.version INTO v_state, v_version
+    FROM lock_workflow(p_workflow_id, p_organization_id) AS locked;
+    IF v_state IS NULL THEN
+        RAISE EXCEPTION 'workflow % does not exist for this organization', p_workflow_id
+            USING ERRCODE = 'IN004', DETAIL = '{"field": "workflow_id"}';
+    END IF;
+    v_month := lock_current_month(p_organization_id);
+    v_now := clock_timestamp();
+
+    FOR v_asked IN
+        SELECT item.value FROM jsonb_array_elements(p_asks) WITH ORDINALITY AS item (value, position)
+        ORDER BY item.position
+    LOOP
+        v_ask := jsonb_populate_record(NULL::spend_attempts, v_asked);
+        v_ask.workflow_id := p_workflow_id;
+        v_ask.organization_id := p_organization_id;
+        v_ask.month := v_month;
+        v_ask.model := canonical_model(v_ask.model);
+        v_ask.authorized_at := v_now;
+        v_ask.expires_at := v_now + make_interval(secs => p_expires_after_seconds);
+        v_ask.call_deadline_seconds := p_call_deadline_seconds;
+
+        v_decision := earlier_decision(v_ask);
+        IF v_decision.attempt_id IS NULL THEN
+            IF v_state <> upper(v_ask.step) || '_PROCESSING' OR v_version <> v_ask.claim THEN
+                RAISE EXCEPTION 'claim % on step % of workflow % is lost: the workflow is in % at version %',
+                    v_ask.claim, v_ask.step, p_workflow_id, v_state, v_version USING ERRCODE = 'IN003';
+            END IF;
+            v_decision := decide_anew(v_ask);
+        END IF;
+        RETURN NEXT v_decision;
+    END LOOP;
+END
+$$;
+
+-- The first decision about this UUID, or no row's worth of NULLs. Compared are workflow, step, slot, claim and ask.
+CREATE OR REPLACE FUNCTION earlier_decision(p_ask spend_attempts) RETURNS spend_decision
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    v_known record;
+BEGIN
+    SELECT * INTO v_known FROM (
+        SELECT attempt_id, workflow_id, step, slot, claim, ask, hold_usd, refusal, attempt_id AS goes_on_with,
+            CASE state WHEN 'REFUSED' THEN 'REFUSED' ELSE 'AUTHORIZED' END AS kind
+        FROM spend_attempts
+        UNION ALL
+        SELECT attempt_id, workflow_id, step, slot, claim, ask, 0, NULL, reused_attempt_id, 'REUSED' FROM spend_reuses
+    ) AS decided
+    WHERE decided.attempt_id = p_ask.attempt_id
+        OR (decided.workflow_id, decided.step, decided.slot, decided.claim, decided.ask)
+            = (p_ask.workflow_id, p_ask.step, p_ask.slot, p_ask.claim, p_ask.ask);
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF (v_known.attempt_id, v_known.workflow_id, v_known.step, v_known.slot, v_known.claim, v_known.ask)
+        IS DISTINCT FROM (p_ask.attempt_id, p_ask.workflow_id, p_ask.step, p_ask.slot, p_ask.claim, p_ask.ask) THEN
+        RAISE EXCEPTION 'attempt % was decided for step %, slot %, claim %, ask % before',
+            v_known.attempt_id, v_known.step, v_known.slot, v_known.claim, v_known.ask USING ERRCODE = 'IN002';
+    END IF;
+    RETURN (v_known.attempt_id, v_known.kind, v_known.goes_on_with, v_known.hold_usd, v_known.refusal)::spend_decision;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION decide_anew(p_ask spend_attempts) RETURNS spend_decision
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    v_reused uuid;
+    v_price model_prices;
+BEGIN
+    v_reused := reusable_answer(p_ask);
+    IF v_reused IS NOT NULL THEN
+        INSERT INTO spend_reuses (attempt_id, workflow_id, organization_id, step, slot, claim, ask, reused_attempt_id)
+        VALUES (p_ask.attempt_id, p_ask.workflow_id, p_ask.organization_id, p_ask.step, p_ask.slot, p_ask.claim,
+            p_ask.ask, v_reused);
+        RETURN (p_ask.attempt_id, 'REUSED', v_reused, 0, NULL)::spend_decision;
+    END IF;
+
+    v_price := price_at(p_ask.model, p_ask.authorized_at);
+    p_ask.price_id := v_price.price_id;
+    p_ask.hold_usd := coalesce(request_hold(
+        v_price, p_ask.request_body, p_ask.message_count, p_ask.max_tokens, p_ask.searches), 0);
+    p_ask.refusal := refusal_of(p_ask);
+    p_ask.state := CASE WHEN p_ask.refusal IS NULL THEN 'RESERVED' ELSE 'REFUSED' END;
+    INSERT INTO spend_attempts (attempt_id, workflow_id, organization_id, step, slot, claim, ask, month, state,
+        slot_hash, model, path, request_body, message_count, max_tokens, searches, price_id, hold_usd, refusal,
+        authorized_at, expires_at, call_deadline_seconds)
+    VALUES (p_ask.attempt_id, p_ask.workflow_id, p_ask.organization_id, p_ask.step, p_ask.slot, p_ask.claim,
+        p_ask.ask, p_ask.month, p_ask.state, p_ask.slot_hash, p_ask.model, p_ask.path, p_ask.request_body,
+        p_ask.message_count, p_ask.max_tokens, p_ask.searches, p_ask.price_id, p_ask.hold_usd, p_ask.refusal,
+        p_ask.authorized_at, p_ask.expires_at, p_ask.call_deadline_seconds);
+    IF p_ask.refusal IS NOT NULL THEN
+        RETURN (p_ask.attempt_id, 'REFUSED', p_ask.attempt_id, p_ask.hold_usd, p_ask.refusal)::spend_decision;
+    END IF;
+
+    UPDATE intent_workflows SET held_usd = held_usd + p_ask.hold_usd, authorized_cap_usd = cap_usd
+    WHERE id = p_ask.workflow_id AND organization_id = p_ask.organization_id;
+    UPDATE organization_months SET held_usd = held_usd + p_ask.hold_usd, cap_usd = plan.month_cap_usd
+    FROM plan_of(p_ask.organization_id) AS plan
+    WHERE organization_id = p_ask.organization_id AND month = p_ask.month;
+    RETURN (p_ask.attempt_id, 'AUTHORIZED', p_ask.attempt_id, p_ask.hold_usd, NULL)::spend_decision;
+END
+$$;
+
+-- A paid answer of an earlier claim to the same question that nobody rejected.
+CREATE OR REPLACE FUNCTION reusable_answer(p_ask spend_attempts) RETURNS uuid
+LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+    SELECT attempt_id FROM spend_attempts
+    WHERE workflow_id = p_ask.workflow_id AND step = p_ask.step AND slot = p_ask.slot
+        AND slot_hash = p_ask.slot_hash AND claim < p_ask.claim
+        AND state = 'SETTLED' AND answer_body IS NOT NULL AND rejected_reason IS NULL
+    ORDER BY claim DESC, ask DESC
+    LIMIT 1
+$$;
+
+CREATE OR REPLACE FUNCTION plan_of(p_organization_id uuid) RETURNS plans
+LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+    SELECT plan FROM organizations JOIN plans AS plan USING (plan_key) WHERE organization_id = p_organization_id
+$$;
+
+-- The cap that binds the workflow: its own, unless its plan allows nothing (0) or says nothing (NULL).
+CREATE OR REPLACE FUNCTION workflow_cap(p_workflow intent_workflows, p_plan plans) RETURNS numeric
+LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp AS $$
+    SELECT CASE WHEN p_plan.workflow_cap_usd > 0 THEN p_workflow.cap_usd ELSE p_plan.workflow_cap_usd END
+$$;
+
+-- NULL when the hold of the ask fits; else the figures of the scope that refuses. Whatever is unknown refuses.
+CREATE OR REPLACE FUNCTION refusal_of(p_ask spend_attempts) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    v_workflow intent_workflows;
+    v_month organization_months;
+    v_plan plans;
+    v_cap numeric;
+BEGIN
+    SELECT * INTO v_workflow FROM intent_workflows
+    WHERE id = p_ask.workflow_id AND organization_id = p_ask.organization_id;
+    SELECT * INTO v_month FROM organization_months
+    WHERE organization_id = p_ask.organization_id AND month = p_ask.month;
+    v_plan := plan_of(p_ask.organization_id);
+    v_cap := workflow_cap(v_workflow, v_plan);
+
+    IF p_ask.price_id IS NULL THEN
+        RETURN refusal_figures('price', v_cap, v_workflow.spent_usd, v_workflow.held_usd, p_ask.hold_usd,
+            format('no price is known for the model %s; add it to model_prices or take it out of the route', p_ask.model));
+    END IF;
+    IF v_workflow.frozen_reason IS NOT NULL THEN
+        RETURN refusal_figures('frozen', v_cap, v_workflow.spent_usd, v_workflow.held_usd, p_ask.hold_usd,
+            format('the workflow is frozen (%s); an operator has to thaw it', v_workflow.frozen_reason));
+    END IF;
+    IF v_month.frozen_reason IS NOT NULL THEN
+        RETURN refusal_figures('frozen', v_plan.month_cap_usd, v_month.spent_usd, v_month.held_usd, p_ask.hold_usd,
+            format('the organization''s month is frozen (%s); an operator has to thaw it', v_month.frozen_reason));
+    END IF;
+    IF (v_cap > 0 AND v_workflow.spent_usd + v_workflow.held_usd + p_ask.hold_usd <= v_cap) IS NOT TRUE THEN
+        RETURN refusal_figures('workflow', v_cap, v_workflow.spent_usd, v_workflow.held_usd, p_ask.hold_usd,
+            CASE WHEN v_cap > 0
+                THEN cap_message('', v_cap, v_workflow.spent_usd, v_workflow.held_usd, p_ask.hold_usd)
+                    || format('; raise it: starter.py raise-cap %s USD', p_ask.workflow_id)
+                ELSE plan_message('workflow', v_cap, v_plan) END);
+    END IF;
+    v_cap := v_plan.month_cap_usd;
+    IF (v_cap > 0 AND v_month.spent_usd + v_month.held_usd + p_ask.hold_usd <= v_cap) IS NOT TRUE THEN
+        RETURN refusal_figures('month', v_cap, v_month.spent_usd, v_month.held_usd, p_ask.hold_usd,
+            CASE WHEN v_cap > 0
+                THEN cap_message(format(' for the organization''s month %s', to_char(p_ask.month, 'YYYY-MM')),
+                    v_cap, v_month.spent_usd, v_month.held_usd, p_ask.hold_usd)
+                    || format('; wait for the next month or give the plan %s a higher cap', v_plan.plan_key)
+                ELSE plan_message('month', v_cap, v_plan) END);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION cap_message(
+    p_of text, p_cap_usd numeric, p_spent_usd numeric, p_held_usd numeric, p_hold_usd numeric
+) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp AS $$
+    SELECT format('the cap of $%s%s is reached (spent $%s, held $%s, the next call needs up to $%s)',
+        usd_text(p_cap_usd), p_of, usd_text(p_spent_usd), usd_text(p_held_usd), usd_text(p_hold_usd))
+$$;
+
+CREATE OR REPLACE FUNCTION plan_message(p_scope text, p_cap_usd numeric, p_plan plans) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp AS $$
+    SELECT CASE WHEN p_cap_usd IS NULL
+        THEN format('the plan %s has no cap for a %s, so nothing may be spent; give it one', p_plan.plan_key, p_scope)
+        ELSE format('the plan %s allows a %s nothing (its cap is $%s)', p_plan.plan_key, p_scope, usd_text(p_cap_usd))
+        END
+$$;
+
+CREATE OR REPLACE FUNCTION refusal_figures(
+    p_scope text, p_cap_usd numeric, p_spent_usd numeric, p_held_usd numeric, p_hold_usd numeric, p_message text
+) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp AS $$
+    SELECT jsonb_build_object('scope', p_scope, 'cap_usd', usd_text(p_cap_usd), 'spent_usd', usd_text(p_spent_usd),
+        'held_usd', usd_text(p_held_usd), 'hold_usd', usd_text(p_hold_usd), 'message', p_message)
+$$;
+
+GRANT EXECUTE ON FUNCTION authorize_attempts TO infin8_app, infin8_operator;

@@ -1,0 +1,414 @@
+"""Step 2, competitors: who they are, what they write about, and the seed keywords that follow from it."""
+
+import re
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from domain.brief import Brief, comparable_domain, is_own_site, url_problem
+from domain.icp import Icp, has_address, one_line, read_answer, rejected
+from domain.identifiers import bare_domain
+from domain.keyphrases import Intent, KeywordSource, extract_keyphrases, folded, intent_of, normalized_keyword
+from domain.language import InvalidAnswerError, Route, chat_request, json_block, slot_hash, strict_schema
+from domain.money import Frozen
+from domain.pages import SiteRead
+from domain.settings import CompetitorSettings
+from domain.spend import ProviderRequest
+from domain.verdict import AskAgain, Blocked, Completed, Level, Reason, verdict_of
+
+PROMPT_VERSION = "competitor-1"
+STEP = "competitor"
+DISCOVERY_SCHEMA = "competitor_discovery"
+LABELS_SCHEMA = "competitor_labels"
+LABELLED_KEYWORDS_MAX = 40
+PASSAGES_SHOWN = 4
+PASSAGE_CHARACTERS_SHOWN = 400
+SELLS_WORDS_MAX = 30
+REASON_WORDS_MAX = 40
+
+DISCOVERY_SYSTEM = """You are a B2B market researcher. Search the web and name the companies that a buyer would \
+compare with the company of the brief: same kind of product, same kind of customer, same market.
+
+- competitors: 3 to 5, best known first, each once. url is the company's own home page (https, no path); why says \
+in at most 12 words what it sells that competes.
+- Only companies that exist and have a site of their own: no directories, marketplaces, review sites, news or \
+consultancies, and never the brief's own company or one of its brands.
+- Name fewer rather than guess.
+
+Answer with one JSON object by the schema and nothing else."""
+
+LABELS_SYSTEM = """You are a B2B market and search analyst. For competitors of the brief's company you say what they \
+sell and how much their customers overlap with its ideal customer profile; for keywords you say what the searcher wants.
+
+- competitors: one entry per domain of the block "competitors", no other. sells: the product in at most 15 words, from \
+its passages. overlap: high (same product for the same customers), medium (one of the two), low (neither). \
+overlap_reason: at most 15 words. No praise, no web addresses.
+- intents: one entry per text of the block "keywords", copied exactly, no other. informational: wants to learn; \
+commercial: compares products or vendors; transactional: wants to buy, try or get a price; navigational: looks for one \
+site.
+
+Answer with one compact JSON object by the schema and nothing else."""
+
+
+class Overlap(StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class SeedKeyword(Frozen):
+    """``score`` compares keywords of one run; volume per month, difficulty 0 to 100; None where nobody said."""
+
+    text: str
+    score: float
+    volume: int | None = None
+    difficulty: int | None = None
+    cpc_usd: Decimal | None = None
+    intent: Intent = Intent.INFORMATIONAL
+    sources: tuple[KeywordSource, ...] = ()
+
+
+class Discovery(Frozen):
+    """Home pages of competitors, best first; each still has to be read."""
+
+    urls: tuple[str, ...]
+
+
+class CompetitorLabel(Frozen):
+    domain: str
+    sells: str
+    overlap: Overlap
+    overlap_reason: str
+
+
+class KeywordIntent(Frozen):
+    keyword: str
+    intent: Intent
+
+
+class CompetitorLabels(Frozen):
+    competitors: tuple[CompetitorLabel, ...]
+    intents: tuple[KeywordIntent, ...]
+
+
+class Competitor(Frozen):
+    """``failure`` says in one line why its site could not be read (whole); ``pages_read`` counts what was."""
+
+    domain: str
+    title: str
+    sells: str
+    overlap: Overlap
+    overlap_reason: str
+    pages_read: int
+    failure: str | None = None
+
+
+class CompetitorAnalysis(Frozen):
+    competitors: tuple[Competitor, ...]
+    keywords: tuple[SeedKeyword, ...]
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class DiscoveredCompetitor(_Lenient):
+    url: str
+    why: str
+
+
+class DiscoveryAnswer(_Lenient):
+    competitors: tuple[DiscoveredCompetitor, ...]
+
+
+class LabelsAnswer(_Lenient):
+    competitors: tuple[CompetitorLabel, ...]
+    intents: tuple[KeywordIntent, ...]
+
+
+# Discovery
+
+
+def build_discovery_request(
+    brief: Brief, icp: Icp, *, route: Route, model: str, feedback: str | None = None
+) -> ProviderRequest:
+    """The request for competitors' home pages, for a brief that names none."""
+    return chat_request(
+        model=model,
+        route=route,
+        system=DISCOVERY_SYSTEM,
+        user="\n\n".join(_discovery_parts(brief, icp)),
+        schema_name=DISCOVERY_SCHEMA,
+        schema=strict_schema(DiscoveryAnswer),
+        feedback=feedback,
+    )
+
+
+def discovery_slot_hash(brief: Brief, icp: Icp) -> str:
+    return slot_hash(
+        step=STEP,
+        slot=DISCOVERY_SCHEMA,
+        prompt_version=PROMPT_VERSION,
+        parts=_discovery_parts(brief, icp),
+        schema=strict_schema(DiscoveryAnswer),
+    )
+
+
+def judge_discovery(
+    answer_body: str, brief: Brief, *, settings: CompetitorSettings, repairs_left: int
+) -> Completed[Discovery] | Blocked | AskAgain:
+    """Usable home pages of an answer: http(s), never the own site, each domain once, at most ``discovery_max``."""
+    try:
+        answer = read_answer(answer_body, DiscoveryAnswer)
+    except InvalidAnswerError as error:
+        return rejected([Reason(code="DISCOVERY_ANSWER_UNREADABLE", message=str(error))], repairs_left)
+    urls: dict[str, str] = {}
+    for competitor in answer.competitors:
+        url = _home_page(competitor.url)
+        if url and not is_own_site(brief, url):
+            urls.setdefault(comparable_domain(url), url)
+    if not urls:
+        message = "The answer names no usable competitor: give https URLs of other companies' home pages."
+        return rejected([Reason(code="DISCOVERY_EMPTY", message=message)], repairs_left, answer.model_dump(mode="json"))
+    kept = tuple(urls.values())[: settings.discovery_max]
+    values = {"named": len(answer.competitors), "discovery_max": settings.discovery_max}
+    return Completed[Discovery](output=Discovery(urls=kept), verdict=verdict_of([], values))
+
+
+def _discovery_parts(brief: Brief, icp: Icp) -> tuple[str, str]:
+    return json_block("brief", brief.model_dump(mode="json")), json_block("icp", _icp_shown(icp))
+
+
+def _icp_shown(icp: Icp) -> dict[str, Any]:
+    return icp.model_dump(mode="json", exclude={"evidence"})
+
+
+def _home_page(url: str) -> str | None:
+    """Scheme and host of a URL that may be crawled, else None."""
+    given = url if "//" in url else f"https://{url}"
+    if url_problem(given) or "." not in bare_domain(given):
+        return None
+    return re.sub(r"^(https?://[^/?#]+).*$", r"\1", given, flags=re.IGNORECASE | re.DOTALL).lower()
+
+
+# Seed keywords
+
+
+def extract_seed_keywords(
+    reads: Sequence[SiteRead],
+    brief: Brief,
+    icp: Icp,  # noqa: ARG001 -- part of the contract: a keyword provider's request needs it
+    settings: CompetitorSettings,
+) -> tuple[SeedKeyword, ...]:
+    """Keyphrases of the competitors' pages as keywords, best first, with intent by their words."""
+    brands = (brief.organization.name, bare_domain(brief.organization.url))
+    phrases = extract_keyphrases(reads, brands=brands, phrases_max=settings.keywords_max)
+    return tuple(
+        SeedKeyword(text=phrase.text, score=phrase.score, intent=intent_of(phrase.text), sources=phrase.sources)
+        for phrase in phrases
+    )
+
+
+# Labels
+
+
+def build_label_request(
+    brief: Brief,
+    icp: Icp,
+    reads: Sequence[SiteRead],
+    keywords: Sequence[SeedKeyword],
+    *,
+    route: Route,
+    model: str,
+    feedback: str | None = None,
+) -> ProviderRequest:
+    """The request for what competitors sell, how far they overlap, and the keywords' intents."""
+    return chat_request(
+        model=model,
+        route=route,
+        system=LABELS_SYSTEM,
+        user="\n\n".join(_label_parts(brief, icp, reads, keywords)),
+        schema_name=LABELS_SCHEMA,
+        schema=strict_schema(LabelsAnswer),
+        feedback=feedback,
+    )
+
+
+def label_slot_hash(brief: Brief, icp: Icp, reads: Sequence[SiteRead], keywords: Sequence[SeedKeyword]) -> str:
+    return slot_hash(
+        step=STEP,
+        slot=LABELS_SCHEMA,
+        prompt_version=PROMPT_VERSION,
+        parts=_label_parts(brief, icp, reads, keywords),
+        schema=strict_schema(LabelsAnswer),
+    )
+
+
+def judge_labels(
+    answer_body: str, reads: Sequence[SiteRead], keywords: Sequence[SeedKeyword], *, repairs_left: int
+) -> Completed[CompetitorLabels] | Blocked | AskAgain:
+    """Labels of an answer for the domains and keywords that were asked about; others are dropped."""
+    try:
+        answer = read_answer(answer_body, LabelsAnswer)
+    except InvalidAnswerError as error:
+        return rejected([Reason(code="LABELS_ANSWER_UNREADABLE", message=str(error))], repairs_left)
+    problems = list(_label_problems(answer))
+    if problems:
+        return rejected(problems, repairs_left, answer.model_dump(mode="json"))
+    labels = _known_labels(answer, reads, keywords)
+    return Completed[CompetitorLabels](output=labels, verdict=verdict_of(_missing_labels(labels, reads, keywords)))
+
+
+def _label_parts(brief: Brief, icp: Icp, reads: Sequence[SiteRead], keywords: Sequence[SeedKeyword]) -> tuple[str, ...]:
+    competitors = [
+        {"domain": bare_domain(read.site), "title": one_line(read.pages[0].title), "passages": _shown_passages(read)}
+        for read in reads
+        if read.pages
+    ]
+    return (
+        json_block("brief", brief.model_dump(mode="json")),
+        json_block("icp", _icp_shown(icp)),
+        json_block("competitors", competitors),
+        json_block("keywords", [keyword.text for keyword in keywords[:LABELLED_KEYWORDS_MAX]]),
+    )
+
+
+def _shown_passages(read: SiteRead) -> list[str]:
+    passages = [passage for page in read.pages for passage in page.passages[:2]]
+    return [one_line(passage)[:PASSAGE_CHARACTERS_SHOWN] for passage in passages[:PASSAGES_SHOWN]]
+
+
+def _label_problems(answer: LabelsAnswer) -> Iterator[Reason]:
+    for label in answer.competitors:
+        texts = (("sells", label.sells, SELLS_WORDS_MAX), ("overlap_reason", label.overlap_reason, REASON_WORDS_MAX))
+        for field, text, words_max in texts:
+            if has_address(text) or not text or len(text.split()) > words_max:
+                message = f"{field} of {label.domain} must be 1 to {words_max} plain words without a web address."
+                yield Reason(code="LABELS_TEXT", message=message, subject=label.domain)
+
+
+def _known_labels(answer: LabelsAnswer, reads: Sequence[SiteRead], keywords: Sequence[SeedKeyword]) -> CompetitorLabels:
+    domains = {bare_domain(read.site) for read in reads}
+    competitors: dict[str, CompetitorLabel] = {}
+    for label in answer.competitors:
+        domain = bare_domain(label.domain)
+        if domain in domains:
+            competitors.setdefault(domain, label.model_copy(update={"domain": domain}))
+    texts = {normalized_keyword(keyword.text): keyword.text for keyword in keywords}
+    intents: dict[str, KeywordIntent] = {}
+    for one in answer.intents:
+        text = texts.get(normalized_keyword(one.keyword))
+        if text is not None:
+            intents.setdefault(text, KeywordIntent(keyword=text, intent=one.intent))
+    return CompetitorLabels(competitors=tuple(competitors.values()), intents=tuple(intents.values()))
+
+
+def _missing_labels(
+    labels: CompetitorLabels, reads: Sequence[SiteRead], keywords: Sequence[SeedKeyword]
+) -> list[Reason]:
+    labelled = {label.domain for label in labels.competitors}
+    missing = [bare_domain(read.site) for read in reads if read.pages and bare_domain(read.site) not in labelled]
+    reasons = [
+        Reason(
+            code="LABELS_MISSING",
+            message=f"{domain} got no label; its title stands in",
+            subject=domain,
+            level=Level.WARN,
+        )
+        for domain in missing
+    ]
+    asked = min(len(keywords), LABELLED_KEYWORDS_MAX)
+    if len(labels.intents) < asked:
+        message = f"{asked - len(labels.intents)} of {asked} keywords got no intent; their words decide"
+        reasons.append(Reason(code="INTENTS_MISSING", message=message, level=Level.WARN))
+    return reasons
+
+
+# The step's result
+
+
+def analyze(
+    brief: Brief,
+    icp: Icp,
+    reads: Sequence[SiteRead],
+    labels: CompetitorLabels | None,
+    settings: CompetitorSettings,
+) -> Completed[CompetitorAnalysis] | Blocked:
+    """The step's output and verdict. Blocks when no site could be read (COMPETITORS_UNREADABLE), when none gave a
+    keyword (KEYWORDS_NONE) and when a keyword has no source (KEYWORD_WITHOUT_SOURCE)."""
+    keywords = _with_intents(extract_seed_keywords(reads, brief, icp, settings), labels)
+    competitors = tuple(_competitor(read, icp, labels) for read in reads)
+    analysis = CompetitorAnalysis(competitors=competitors, keywords=keywords)
+    return verdict_on(analysis)
+
+
+def verdict_on(analysis: CompetitorAnalysis) -> Completed[CompetitorAnalysis] | Blocked:
+    """Judge an analysis by itself, so that a stored one can be judged again."""
+    reasons = [*_site_reasons(analysis), *_keyword_reasons(analysis)]
+    read = sum(1 for competitor in analysis.competitors if competitor.pages_read)
+    values = {"competitors": len(analysis.competitors), "read": read, "keywords": len(analysis.keywords)}
+    verdict = verdict_of(reasons, values)
+    if verdict.level is Level.BLOCK:
+        return Blocked(verdict=verdict, output=analysis.model_dump(mode="json"))
+    return Completed[CompetitorAnalysis](output=analysis, verdict=verdict)
+
+
+def _site_reasons(analysis: CompetitorAnalysis) -> Iterator[Reason]:
+    failed = [one for one in analysis.competitors if not one.pages_read]
+    if len(failed) == len(analysis.competitors):
+        details = "; ".join(f"{one.domain}: {one.failure}" for one in failed) or "there is no competitor"
+        yield Reason(code="COMPETITORS_UNREADABLE", message=f"no competitor's site could be read ({details})")
+        return
+    for one in analysis.competitors:
+        if one.failure:
+            message = f"{one.domain}: {one.failure}"
+            yield Reason(code="COMPETITOR_FAILED", message=message, subject=one.domain, level=Level.WARN)
+
+
+def _keyword_reasons(analysis: CompetitorAnalysis) -> Iterator[Reason]:
+    if not analysis.keywords and any(one.pages_read for one in analysis.competitors):
+        pages = sum(one.pages_read for one in analysis.competitors)
+        yield Reason(code="KEYWORDS_NONE", message=f"no keyword was found on the {pages} pages read")
+    for keyword in analysis.keywords:
+        if not keyword.sources:
+            message = f"the keyword {keyword.text!r} has no page it comes from"
+            yield Reason(code="KEYWORD_WITHOUT_SOURCE", message=message, subject=keyword.text)
+
+
+def _with_intents(keywords: tuple[SeedKeyword, ...], labels: CompetitorLabels | None) -> tuple[SeedKeyword, ...]:
+    intents = {one.keyword: one.intent for one in labels.intents} if labels else {}
+    return tuple(
+        keyword.model_copy(update={"intent": intents.get(keyword.text, keyword.intent)}) for keyword in keywords
+    )
+
+
+def _competitor(read: SiteRead, icp: Icp, labels: CompetitorLabels | None) -> Competitor:
+    domain = bare_domain(read.site)
+    title = one_line(read.pages[0].title) if read.pages else domain
+    label = next((one for one in labels.competitors if one.domain == domain), None) if labels else None
+    overlap, reason = (label.overlap, label.overlap_reason) if label else _word_overlap(read, icp)
+    failure = read.failure or (None if read.pages else "no page could be read")
+    return Competitor(
+        domain=domain,
+        title=title,
+        sells=label.sells if label else title,
+        overlap=overlap,
+        overlap_reason=reason,
+        pages_read=len(read.pages),
+        failure=failure,
+    )
+
+
+def _word_overlap(read: SiteRead, icp: Icp) -> tuple[Overlap, str]:
+    """How many of the profile's words the site uses: half of them is high, a quarter medium."""
+    if not read.pages:
+        return Overlap.LOW, "its site could not be read"
+    texts = (*icp.industries, *icp.pains, *icp.goals, *icp.alternatives)
+    wanted = {word for text in texts for word in folded(text).split() if len(word) > 3}
+    found = wanted & {word for page in read.pages for word in folded(page.content_text).split()}
+    share = len(found) / len(wanted) if wanted else 0.0
+    overlap = Overlap.HIGH if share >= 0.5 else Overlap.MEDIUM if share >= 0.25 else Overlap.LOW
+    return overlap, f"its pages use {len(found)} of {len(wanted)} words of the customer profile"

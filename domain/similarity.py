@@ -1,0 +1,67 @@
+"""How alike two keywords are, by their letters: character n-gram TF-IDF and the cosine.
+
+The same on every machine: weights are rounded to integers before they are multiplied, and sums of integers below
+2**53 are exact in floating point whatever the order a linear algebra library adds them in.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.keyphrases import folded
+
+METHOD = "character TF-IDF"
+NGRAM_LENGTHS = (3, 4, 5)
+_SCALE = 2**20
+_FEATURES_PER_BLOCK = 4096
+
+Matrix = NDArray[np.float64]
+
+
+def similarity_matrix(texts: Sequence[str]) -> Matrix:
+    """Similarities from 0 to 1 of all texts to all, shape (n, n), six decimals; the texts are the corpus."""
+    counts = [_ngrams(text) for text in texts]
+    inverse_frequencies = _inverse_frequencies(counts)
+    columns = {ngram: column for column, ngram in enumerate(sorted(inverse_frequencies))}
+    sums: Matrix = np.zeros((len(texts), len(texts)), dtype=np.float64)
+    for first in range(0, len(columns), _FEATURES_PER_BLOCK):
+        block: Matrix = np.zeros((len(texts), _FEATURES_PER_BLOCK), dtype=np.float64)
+        for row, ngrams in enumerate(counts):
+            for ngram, weight in _weights(ngrams, inverse_frequencies).items():
+                if first <= columns[ngram] < first + _FEATURES_PER_BLOCK:
+                    block[row, columns[ngram] - first] = weight
+        sums += block @ block.T
+    similarities = np.minimum(sums / float(_SCALE**2), 1.0).round(6)
+    np.fill_diagonal(similarities, 1.0)
+    return similarities
+
+
+def similarity(first: str, second: str, corpus: Sequence[str]) -> float:
+    """Similarity of two texts with the weights of a corpus (texts, of which the two may be members)."""
+    texts = list(dict.fromkeys([*corpus, first, second]))
+    return float(similarity_matrix(texts)[texts.index(first), texts.index(second)])
+
+
+def _ngrams(text: str) -> Counter[str]:
+    """N-grams of each word with a space on both sides, so that the edges of words count."""
+    ngrams: Counter[str] = Counter()
+    for word in folded(text).split():
+        padded = f" {word} "
+        for length in NGRAM_LENGTHS:
+            ngrams.update(padded[start : start + length] for start in range(max(1, len(padded) - length + 1)))
+    return ngrams
+
+
+def _inverse_frequencies(counts: Sequence[Counter[str]]) -> dict[str, float]:
+    frequencies = Counter(ngram for ngrams in counts for ngram in ngrams)
+    return {ngram: math.log((1 + len(counts)) / (1 + count)) + 1 for ngram, count in frequencies.items()}
+
+
+def _weights(ngrams: Counter[str], inverse_frequencies: dict[str, float]) -> dict[str, int]:
+    """Weights of a text, of length 1 together, as integers of ``_SCALE`` parts."""
+    raw = {ngram: (1 + math.log(count)) * inverse_frequencies[ngram] for ngram, count in ngrams.items()}
+    length = math.sqrt(math.fsum(weight * weight for weight in raw.values()))
+    return {ngram: round(weight / length * _SCALE) for ngram, weight in raw.items()}

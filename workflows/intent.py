@@ -1,0 +1,509 @@
+"""IntentWorkflow: from a brief to published articles. ``run`` reads as the list of steps.
+
+The row in Postgres is the truth of where the workflow stands. A run loads it first and goes on from there, so a new
+run, a reset or a restart after termination does nothing twice.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from uuid import UUID, uuid5
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey, WorkflowIDReusePolicy
+from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
+
+from workflows.article import ArticleInput, ArticleWorkflow, article_workflow_id
+from workflows.failures import (
+    StepFailedError,
+    failure_of,
+    is_cancellation,
+    is_cancelled,
+    is_lost,
+    root_cause,
+    stop_if_cancelled,
+)
+from workflows.paid_calls import Answered, CallContext, SlotEnd, ask_one
+from workflows.policies import ActivitiesT, RequestT, ResultT, in_database, on_the_web
+from workflows.status_card import status_card
+
+with workflow.unsafe.imports_passed_through():
+    from activities.article import ArticleActivities, ArticlesPlan, ArticleTask
+    from activities.clustering import ClusteringActivities
+    from activities.competitor import AnalyzeCompetitors, CompetitorActivities, JudgeDiscovery
+    from activities.icp import GenerateIcp, IcpActivities
+    from activities.publish import ApprovalActivities, Approve, PublishActivities, PublishArticle
+    from activities.seed_review import ApplySeedReview, SeedReviewActivities
+    from activities.sites import ReadSite, SiteActivities, SiteReadResult
+    from activities.state import (
+        BeginStep,
+        CancelWorkflow,
+        DecideRaiseCap,
+        DecideRedo,
+        DecideReopen,
+        DecideRetry,
+        FailStep,
+        OpenGate,
+        StateActivities,
+    )
+    from activities.validation import ValidationActivities
+    from domain.decisions import (
+        ApproveArticles,
+        Decision,
+        RaiseCap,
+        RedoArticle,
+        ReopenReview,
+        Retry,
+        ReviewSeeds,
+    )
+    from domain.errors import BadInputError, WorkflowTransitionError
+    from domain.money import Frozen
+    from domain.progress import CallKind, ClaimRef, Failure, Judged, Progress, Slot, WorkflowRef
+    from domain.seed_review import SeedDecision, SeedDecisionKind
+    from domain.settings import ActivityTimeouts
+    from domain.states import State, Status, Step, is_terminal, processing_state, status_of, step_of
+
+WORKFLOW_NAME = "IntentWorkflow"
+CONFLICTS_MAX = 3
+CHILD_ENDS_SECONDS = 2.0
+
+INTENT_STATE = SearchAttributeKey.for_keyword("IntentState")
+ORGANIZATION_ID = SearchAttributeKey.for_keyword("OrganizationId")
+INTENT_WORKFLOW_ID = SearchAttributeKey.for_keyword("IntentWorkflowId")
+FAILED_STEP = SearchAttributeKey.for_keyword("FailedStep")
+COST_USD = SearchAttributeKey.for_float("CostUsd")
+ARTICLES_DONE = SearchAttributeKey.for_int("ArticlesDone")
+ARTICLES_TOTAL = SearchAttributeKey.for_int("ArticlesTotal")
+SEARCH_ATTRIBUTES = {
+    INTENT_STATE.name: "Keyword",
+    ORGANIZATION_ID.name: "Keyword",
+    INTENT_WORKFLOW_ID.name: "Keyword",
+    FAILED_STEP.name: "Keyword",
+    COST_USD.name: "Double",
+    ARTICLES_DONE.name: "Int",
+    ARTICLES_TOTAL.name: "Int",
+}
+
+
+class IntentInput(Frozen):
+    """``queue`` is the workflows' task queue; paid calls and the web have queues of their own beside it."""
+
+    ref: WorkflowRef
+    queue: str
+    own_url: str
+    organization_name: str
+    timeouts: ActivityTimeouts = ActivityTimeouts()
+
+
+@workflow.defn(name=WORKFLOW_NAME)
+class IntentWorkflow:
+    @workflow.init
+    def __init__(self, start: IntentInput) -> None:
+        self._start = start
+        self._loaded: Progress | None = None
+        self._deciding = asyncio.Lock()
+        self._conflicts = 0
+        self._is_parked_by_conflicts = False
+
+    @workflow.run
+    async def run(self, start: IntentInput) -> Progress:
+        try:
+            await self._take(self._state(StateActivities.load_progress, start.ref, "where does it stand?"))
+            while not is_terminal(self._progress.state):
+                stop_if_cancelled()
+                await self._go_on()
+        except (asyncio.CancelledError, ActivityError, ChildWorkflowError) as error:
+            if not is_cancellation(error):
+                raise
+            await self._cancel()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if self._progress.state is State.CANCELLED:
+            raise asyncio.CancelledError
+        return self._progress
+
+    async def _go_on(self) -> None:
+        """The seven steps."""
+        state = self._progress.state
+        if status_of(state) is Status.FAILED or self._is_parked_by_conflicts:
+            await self._wait_for_a_person()
+            return
+        match step_of(state):
+            case Step.ICP:
+                await self._work(Step.ICP, self._icp)
+            case Step.COMPETITOR:
+                await self._work(Step.COMPETITOR, self._competitors)
+            case Step.SEED_REVIEW:
+                await self._seed_review()
+            case Step.CLUSTERING:
+                await self._work(Step.CLUSTERING, self._clustering)
+            case Step.VALIDATION:
+                await self._work(Step.VALIDATION, self._validation)
+            case Step.ARTICLE:
+                await self._work(Step.ARTICLE, self._articles)
+            case Step.PUBLISH:
+                await self._publish()
+
+    # The steps --------------------------------------------------------------------------------------------------
+
+    async def _icp(self, claim: ClaimRef) -> Progress:
+        await self._read_site(claim, self._start.own_url, is_own_site=True)
+
+        async def judge(answers: Sequence[Answered]) -> Sequence[Judged]:
+            (answer,) = answers
+            request = GenerateIcp(claim=claim, attempt_id=answer.attempt_id, repairs_left=answer.repairs_left)
+            return [await self._state(IcpActivities.generate_icp, request, "ICP: judge the answer")]
+
+        route = self._progress.settings.icp.route
+        end = await ask_one(self._calls(claim, "ICP"), Slot(kind=CallKind.ICP), route, judge)
+        return _progress_of(end)
+
+    async def _competitors(self, claim: ClaimRef) -> Progress:
+        named = await self._state(CompetitorActivities.competitor_sites, claim.workflow, "competitors of the brief")
+        urls = named or await self._discover(claim)
+        again = self._progress.review_feedback is not None
+        await asyncio.gather(*[self._read_site(claim, url, is_own_site=False, again=again) for url in urls])
+        stop_if_cancelled()
+
+        async def judge(answers: Sequence[Answered]) -> Sequence[Judged]:
+            (answer,) = answers
+            request = AnalyzeCompetitors(
+                claim=claim, label_attempt_id=answer.attempt_id, repairs_left=answer.repairs_left
+            )
+            return [await self._state(CompetitorActivities.analyze_competitors, request, "competitors: analyze")]
+
+        route = self._progress.settings.competitor.route
+        slot = Slot(kind=CallKind.COMPETITOR_LABELS)
+        end = await ask_one(self._calls(claim, "competitors: labels"), slot, route, judge)
+        if end.judged is not None and end.judged.progress is not None:
+            return end.judged.progress
+        # Labels are an addition: without them word rules name the intents, and the step still stands.
+        without = AnalyzeCompetitors(claim=claim, label_attempt_id=None)
+        summary = "competitors: analyze without labels"
+        return _progress_in(await self._state(CompetitorActivities.analyze_competitors, without, summary))
+
+    async def _discover(self, claim: ClaimRef) -> list[str]:
+        async def judge(answers: Sequence[Answered]) -> Sequence[Judged]:
+            (answer,) = answers
+            request = JudgeDiscovery(claim=claim, attempt_id=answer.attempt_id, repairs_left=answer.repairs_left)
+            return [await self._state(CompetitorActivities.judge_discovery, request, "competitors: judge the finds")]
+
+        route = self._progress.settings.competitor.route
+        slot = Slot(kind=CallKind.COMPETITOR_DISCOVERY)
+        end = await ask_one(self._calls(claim, "competitors: find them"), slot, route, judge)
+        if end.failure is not None:
+            raise StepFailedError(end.failure)
+        return list(end.judged.facts["urls"]) if end.judged else []
+
+    async def _seed_review(self) -> None:
+        """Waits for a person, unless whoever started the workflow approved beforehand."""
+        if self._progress.state is not State.SEED_REVIEW_PENDING:
+            await self._take(self._open_gate(Step.SEED_REVIEW))
+        elif self._progress.settings.auto_approve_seeds and self._progress.last_reason != "reopened":
+            await self._take(self._review(self._automatic_review()))
+        else:
+            await self._wait_for_a_person()
+
+    async def _clustering(self, claim: ClaimRef) -> Progress:
+        return _progress_in(await self._state(ClusteringActivities.cluster_keywords, claim, "cluster the keywords"))
+
+    async def _validation(self, claim: ClaimRef) -> Progress:
+        return _progress_in(await self._state(ValidationActivities.validate_clusters, claim, "validate the clusters"))
+
+    async def _articles(self, claim: ClaimRef) -> Progress:
+        """Waves within bound and cap, until nothing more can be begun."""
+        written: dict[UUID, int] = {}
+        while not self._accepts_partial():
+            plan = await self._state(ArticleActivities.plan_articles, claim, "plan the next articles")
+            if not plan.to_write or any(written.get(task.article_id, 0) > 1 for task in plan.to_write):
+                break
+            for task in plan.to_write:
+                written[task.article_id] = written.get(task.article_id, 0) + 1
+            await asyncio.gather(*[self._write(claim, plan, task) for task in plan.to_write])
+            stop_if_cancelled()
+            await self._show(
+                await self._state(StateActivities.load_progress, claim.workflow, "how far are the articles?")
+            )
+        return _progress_in(await self._state(ArticleActivities.complete_articles, claim, "all articles accounted for"))
+
+    async def _publish(self) -> None:
+        match self._progress.state:
+            case State.ARTICLE_COMPLETED:
+                await self._take(self._open_gate(Step.PUBLISH))
+            case State.PUBLISH_PENDING if self._progress.auto_publish:
+                summary = "approve automatically, as the brief says"
+                await self._take(self._state(ApprovalActivities.approve_automatically, self._start.ref, summary))
+            case State.PUBLISH_PENDING:
+                await self._wait_for_a_person()
+            case _:
+                await self._work(Step.PUBLISH, self._publish_articles)
+
+    async def _publish_articles(self, claim: ClaimRef) -> Progress:
+        todo = await self._state(ApprovalActivities.articles_to_publish, claim, "what is approved and not out yet")
+        for number, article_id in enumerate(todo, start=1):
+            stop_if_cancelled()
+            publish = PublishArticle(claim=claim, article_id=article_id)
+            await self._web(PublishActivities.publish_article, publish, f"publish article {number} of {len(todo)}")
+        await self._web(PublishActivities.finish_site, claim, "index, sitemap, manifest")
+        stop_if_cancelled()
+        return _progress_in(await self._state(ApprovalActivities.publish_articles, claim, "everything is out"))
+
+    # What the steps share ---------------------------------------------------------------------------------------
+
+    async def _work(self, step: Step, work: Callable[[ClaimRef], Awaitable[Progress]]) -> None:
+        """Begin, do, take what came of it. A lost claim loads the row again; another failure parks in X_FAILED."""
+        try:
+            if self._progress.state is not processing_state(step):
+                begin = BeginStep(ref=self._start.ref, step=step)
+                await self._take(self._state(StateActivities.begin_step, begin, f"begin {step}"))
+            claim = self._progress.claim_of(step)
+            await self._take(work(claim))
+            self._conflicts = 0
+        except StepFailedError as error:
+            await self._fail(claim, error.failure)
+        except (ActivityError, ChildWorkflowError) as error:
+            if is_cancelled():
+                raise
+            if is_lost(error):
+                await self._load_again()
+            else:
+                await self._fail(self._progress.claim_of(step), failure_of(error))
+
+    async def _fail(self, claim: ClaimRef, failure: Failure) -> None:
+        stop_if_cancelled()
+        try:
+            fail = FailStep(claim=claim, failure=failure)
+            await self._take(self._state(StateActivities.fail_step, fail, f"{claim.step} failed"))
+        except ActivityError as error:
+            if is_cancelled() or not is_lost(error):
+                raise
+            await self._load_again()
+
+    async def _load_again(self) -> None:
+        """Somebody else moved the row. Three times in a row: park, and let a person look."""
+        self._conflicts += 1
+        await self._take(self._state(StateActivities.load_progress, self._start.ref, "the row moved on: load it again"))
+        if self._conflicts >= CONFLICTS_MAX:
+            self._is_parked_by_conflicts = True
+
+    async def _write(self, claim: ClaimRef, plan: ArticlesPlan, task: ArticleTask) -> None:
+        label = f"article {task.position} of {plan.total}: {task.keyword}"
+        child = ArticleInput(
+            claim=claim,
+            article_id=task.article_id,
+            revision=task.revision,
+            label=label,
+            settings=self._progress.settings,
+            queue=self._start.queue,
+        )
+        try:
+            await workflow.execute_child_workflow(
+                ArticleWorkflow.run,
+                child,
+                id=article_workflow_id(workflow.info().workflow_id, task.article_id, claim.claim),
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
+                cancellation_type=workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+                static_summary=label,
+            )
+        except WorkflowAlreadyStartedError:
+            # An older child of a run that was terminated still works under this claim: its parts are ours too.
+            await workflow.sleep(timedelta(seconds=CHILD_ENDS_SECONDS), summary="an older child has to end first")
+        except ChildWorkflowError as error:
+            if is_cancelled() or is_lost(error):
+                raise
+            workflow.logger.warning("article child ended: %s", root_cause(error))
+
+    async def _read_site(self, claim: ClaimRef, url: str, *, is_own_site: bool, again: bool = False) -> SiteReadResult:
+        settings = self._progress.settings.competitor
+        request = ReadSite(
+            claim=claim,
+            url=url,
+            is_own_site=is_own_site,
+            pages_max=settings.pages_per_site_max * (2 if again else 1),
+            fetch_again=again,
+        )
+        return await self._web(SiteActivities.read_site, request, f"read {url}")
+
+    def _calls(self, claim: ClaimRef, summary: str) -> CallContext:
+        return CallContext(claim, self._progress.settings, self._start.queue, summary)
+
+    def _accepts_partial(self) -> bool:
+        return self._progress.last_reason == "accept_partial"
+
+    async def _open_gate(self, step: Step) -> Progress:
+        gate = OpenGate(ref=self._start.ref, step=step)
+        return await self._state(StateActivities.open_gate, gate, f"{step} waits for a person")
+
+    def _automatic_review(self) -> ReviewSeeds:
+        progress = self._progress
+        return ReviewSeeds(
+            decision_id=uuid5(progress.workflow_id, f"auto-approve:{progress.version}"),
+            actor=f"auto-approve, started by {progress.started_by}",
+            expected_state=State.SEED_REVIEW_PENDING,
+            expected_version=progress.version,
+            seeds=SeedDecision(kind=SeedDecisionKind.APPROVE_ALL),
+        )
+
+    async def _review(self, decision: ReviewSeeds) -> Progress:
+        request = ApplySeedReview(ref=self._start.ref, decision=decision)
+        return await self._state(SeedReviewActivities.apply_seed_review, request, f"review by {decision.actor}")
+
+    # The row as this run knows it -------------------------------------------------------------------------------
+
+    @property
+    def _progress(self) -> Progress:
+        if self._loaded is None:
+            raise ApplicationError("progress is not loaded yet", type="NotLoaded")
+        return self._loaded
+
+    @property
+    def _timeouts(self) -> ActivityTimeouts:
+        return self._start.timeouts
+
+    async def _state(
+        self, method: Callable[[ActivitiesT, RequestT], Awaitable[ResultT]], request: RequestT, summary: str
+    ) -> ResultT:
+        return await in_database(method, request, self._timeouts, summary)
+
+    async def _web(
+        self, method: Callable[[ActivitiesT, RequestT], Awaitable[ResultT]], request: RequestT, summary: str
+    ) -> ResultT:
+        return await on_the_web(method, request, self._timeouts, summary, queue=self._start.queue)
+
+    async def _take(self, coming: Awaitable[Progress]) -> None:
+        """Remember where the row stands and show it. An older answer that arrives late is not taken."""
+        await self._show(await coming)
+
+    async def _show(self, progress: Progress) -> None:
+        if self._loaded is not None and progress.version < self._loaded.version:
+            return
+        self._loaded = progress
+        note = (
+            "parked: three lost transitions in a row; look at the history, then retry"
+            if self._is_parked_by_conflicts
+            else ""
+        )
+        workflow.set_current_details(status_card(progress, note))
+        failed = step_of(progress.state) if status_of(progress.state) is Status.FAILED else None
+        workflow.upsert_search_attributes(
+            [
+                INTENT_STATE.value_set(progress.state),
+                COST_USD.value_set(float(progress.spent_usd)),
+                ARTICLES_DONE.value_set(progress.articles.done),
+                ARTICLES_TOTAL.value_set(progress.articles.planned),
+                FAILED_STEP.value_set(failed) if failed else FAILED_STEP.value_unset(),
+            ]
+        )
+
+    async def _wait_for_a_person(self) -> None:
+        version = self._progress.version
+        await workflow.wait_condition(lambda: self._progress.version != version or not self._waits())
+
+    def _waits(self) -> bool:
+        waiting = (Status.FAILED, Status.WAITING)
+        return self._is_parked_by_conflicts or status_of(self._progress.state) in waiting
+
+    async def _cancel(self) -> None:
+        """Nothing new is asked; what is in flight has been awaited and booked; the row is closed."""
+        reason = workflow.cancellation_reason() or "cancelled"
+        cancel = CancelWorkflow(ref=self._start.ref, reason=reason)
+        self._loaded = None
+        await self._take(self._state(StateActivities.cancel_workflow, cancel, "close the row"))
+
+    # People -----------------------------------------------------------------------------------------------------
+
+    @workflow.update(name="review_seeds", description="Approve, select or reject the seed keywords")
+    async def review_seeds(self, decision: ReviewSeeds) -> Progress:
+        return await self._decide(lambda: self._review(decision))
+
+    @workflow.update(name="reopen_review", description="Back to the seeds after a failed clustering or validation")
+    async def reopen_review(self, decision: ReopenReview) -> Progress:
+        request = DecideReopen(ref=self._start.ref, decision=decision)
+        summary = f"review reopened by {decision.actor}"
+        return await self._decide(lambda: self._state(StateActivities.reopen_review, request, summary))
+
+    @workflow.update(name="retry", description="Run a failed step again; accepted answers are reused")
+    async def retry(self, decision: Retry) -> Progress:
+        if self._is_parked_by_conflicts:
+            self._is_parked_by_conflicts, self._conflicts = False, 0
+            return self._progress
+        request = DecideRetry(ref=self._start.ref, decision=decision)
+        summary = f"retry by {decision.actor}"
+        return await self._decide(lambda: self._state(StateActivities.retry_step, request, summary))
+
+    @workflow.update(name="raise_cap", description="Allow this workflow to spend more")
+    async def raise_cap(self, decision: RaiseCap) -> Progress:
+        request = DecideRaiseCap(ref=self._start.ref, decision=decision)
+        summary = f"cap raised by {decision.actor}"
+        return await self._decide(lambda: self._state(StateActivities.raise_cap, request, summary))
+
+    @workflow.update(name="approve_articles", description="Approve articles by their exact content, to be published")
+    async def approve_articles(self, decision: ApproveArticles) -> Progress:
+        request = Approve(ref=self._start.ref, decision=decision)
+        summary = f"approved by {decision.actor}"
+        return await self._decide(lambda: self._state(ApprovalActivities.approve_articles, request, summary))
+
+    @workflow.update(name="redo_article", description="Write one article anew before it is published")
+    async def redo_article(self, decision: RedoArticle) -> Progress:
+        request = DecideRedo(ref=self._start.ref, decision=decision)
+        summary = f"redo asked for by {decision.actor}"
+        return await self._decide(lambda: self._state(StateActivities.redo_article, request, summary))
+
+    @review_seeds.validator
+    def _check_review(self, decision: ReviewSeeds) -> None:
+        self._check_shown(decision, State.SEED_REVIEW_COMPLETED)
+
+    @approve_articles.validator
+    def _check_approval(self, decision: ApproveArticles) -> None:
+        self._check_shown(decision, State.PUBLISH_PROCESSING)
+
+    @redo_article.validator
+    def _check_redo(self, decision: RedoArticle) -> None:
+        self._check_shown(decision, State.ARTICLE_PENDING)
+
+    def _check_shown(self, decision: Decision, attempted: State) -> None:
+        """The optimistic lock, before anything is written: what the person saw is still so. Before the progress is
+        loaded it lets through; the database decides last in any case."""
+        shown, now = (decision.expected_state, decision.expected_version), self._loaded
+        if now is None or (now.state, now.version) == shown:
+            return
+        error = WorkflowTransitionError(
+            workflow_id=now.workflow_id,
+            reason="terminal" if is_terminal(now.state) else "conflict",
+            current_state=now.state,
+            expected_state=decision.expected_state,
+            attempted_state=attempted,
+            current_version=now.version,
+            expected_version=decision.expected_version,
+        )
+        raise ApplicationError(str(error), error.facts(), type=type(error).__name__, non_retryable=True)
+
+    async def _decide(self, act: Callable[[], Awaitable[Progress]]) -> Progress:
+        """One decision at a time; the database answers a repeated one as it answered the first."""
+        await workflow.wait_condition(lambda: self._loaded is not None)
+        async with self._deciding:
+            try:
+                progress = await act()
+            except ActivityError as error:
+                cause = root_cause(error)
+                if isinstance(cause, ApplicationError):
+                    raise ApplicationError(
+                        cause.message, *cause.details, type=cause.type, non_retryable=True
+                    ) from error
+                raise ApplicationError(str(cause), type=type(cause).__name__, non_retryable=True) from error
+            await self._show(progress)
+            return progress
+
+
+def _progress_in(judged: Judged) -> Progress:
+    if judged.progress is None:
+        raise ApplicationError("a step ended without saying where the row stands", type="NoProgress")
+    return judged.progress
+
+
+def _progress_of(end: SlotEnd) -> Progress:
+    """Accepted or blocked by its judge, the row has moved; otherwise the step has failed."""
+    if end.judged is not None and end.judged.progress is not None:
+        return end.judged.progress
+    failure = end.failure or failure_of(BadInputError("the step ended without an answer"))
+    raise StepFailedError(failure)

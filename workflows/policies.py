@@ -1,0 +1,93 @@
+"""Timeouts and retries of every activity, in one place.
+
+Temporal owns all retries. A database activity is tried for ever: an outage pauses a run and heals. What is permanent
+is listed once, in ``domain.errors.PERMANENT_ERROR_NAMES``, and is never tried again.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.workflow import ActivityCancellationType
+
+with workflow.unsafe.imports_passed_through():
+    from domain.errors import PERMANENT_ERROR_NAMES
+    from domain.settings import ActivityTimeouts
+
+ActivitiesT = TypeVar("ActivitiesT")
+RequestT = TypeVar("RequestT")
+ResultT = TypeVar("ResultT")
+
+PAYLOADS_TOO_LARGE = "PayloadsTooLarge"
+LLM_QUEUE_SUFFIX = "-llm"
+WEB_QUEUE_SUFFIX = "-web"
+
+
+def _retries(timeouts: ActivityTimeouts, *, attempts_max: int = 0) -> RetryPolicy:
+    return RetryPolicy(
+        initial_interval=timedelta(seconds=timeouts.retry_first_seconds),
+        backoff_coefficient=2,
+        maximum_interval=timedelta(seconds=timeouts.retry_longest_seconds),
+        maximum_attempts=attempts_max,
+        non_retryable_error_types=[*PERMANENT_ERROR_NAMES, PAYLOADS_TOO_LARGE],
+    )
+
+
+async def in_database(
+    method: Callable[[ActivitiesT, RequestT], Awaitable[ResultT]],
+    request: RequestT,
+    timeouts: ActivityTimeouts,
+    summary: str,
+) -> ResultT:
+    """A short transaction, tried until the database is back; not torn away by a cancellation."""
+    return await workflow.execute_activity_method(
+        method,
+        request,
+        start_to_close_timeout=timedelta(seconds=timeouts.database_seconds),
+        retry_policy=_retries(timeouts),
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=summary,
+    )
+
+
+async def at_provider(
+    method: Callable[[ActivitiesT, RequestT], Awaitable[ResultT]],
+    request: RequestT,
+    timeouts: ActivityTimeouts,
+    summary: str,
+    *,
+    queue: str,
+) -> ResultT:
+    """A paid call. Retries cover a dead worker or a database outage only: the request itself is never sent twice."""
+    return await workflow.execute_activity_method(
+        method,
+        request,
+        task_queue=queue + LLM_QUEUE_SUFFIX,
+        start_to_close_timeout=timedelta(seconds=timeouts.call_seconds),
+        heartbeat_timeout=timedelta(seconds=timeouts.heartbeat_seconds),
+        retry_policy=_retries(timeouts),
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=summary,
+    )
+
+
+async def on_the_web(
+    method: Callable[[ActivitiesT, RequestT], Awaitable[ResultT]],
+    request: RequestT,
+    timeouts: ActivityTimeouts,
+    summary: str,
+    *,
+    queue: str,
+) -> ResultT:
+    """Crawling and publishing: unpaid, idempotent, tried until done; a cancellation doesn't wait for it."""
+    return await workflow.execute_activity_method(
+        method,
+        request,
+        task_queue=queue + WEB_QUEUE_SUFFIX,
+        start_to_close_timeout=timedelta(seconds=timeouts.web_seconds),
+        heartbeat_timeout=timedelta(seconds=timeouts.heartbeat_seconds),
+        retry_policy=_retries(timeouts),
+        summary=summary,
+    )

@@ -1,0 +1,55 @@
+"""The card the Temporal UI shows of a run: where it stands, what it spent, what it waits for, what to do."""
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from domain.money import format_usd
+    from domain.progress import Progress
+    from domain.states import DERIVED_VIEW, State, Status, status_of, step_number, step_of
+
+
+def next_command(progress: Progress) -> str:
+    """The command that goes on from here; empty when nothing is to be done."""
+    id_ = progress.workflow_id
+    match progress.state:
+        case State.SEED_REVIEW_PENDING:
+            return f"starter.py review {id_}"
+        case State.PUBLISH_PENDING if not progress.auto_publish:
+            return f"starter.py preview {id_} && starter.py approve {id_}"
+        case State.CLUSTERING_FAILED | State.VALIDATION_FAILED:
+            return f"starter.py review {id_} --reopen"
+    if status_of(progress.state) is not Status.FAILED:
+        return ""
+    if progress.failure is not None and _is_about_money(progress):
+        return f"starter.py raise-cap {id_} {format_usd(progress.cap_usd * 2)} && starter.py retry {id_}"
+    return f"starter.py retry {id_}"
+
+
+def _is_about_money(progress: Progress) -> bool:
+    failure = progress.failure
+    return failure is not None and any(
+        code in ("cap_reached", "CapReachedError") for code in (failure.type, *(r.code for r in failure.reasons))
+    )
+
+
+def status_card(progress: Progress, note: str = "") -> str:
+    view = DERIVED_VIEW[progress.state]
+    step = step_of(progress.state)
+    title = "cancelled" if step is None else f"step {step_number(step)} of 7 · {view.label}"
+    articles = progress.articles
+    lines = [
+        f"**{progress.organization_name}** · {progress.name} · {title}",
+        f"- state `{progress.state}`, version {progress.version}",
+        f"- spent ${format_usd(progress.spent_usd)} of ${format_usd(progress.cap_usd)}, "
+        f"held ${format_usd(progress.held_usd)}",
+    ]
+    if articles.planned:
+        lines.append(f"- articles: {articles.done} of {articles.planned} done, {articles.failed} failed")
+    if progress.failure is not None:
+        lines.append(f"- **what happened**: {progress.failure.message}")
+    if note:
+        lines.append(f"- {note}")
+    command = next_command(progress)
+    if command:
+        lines.append(f"- **to go on**: `{command}`")
+    return "\n".join(lines)
