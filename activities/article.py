@@ -146,7 +146,7 @@ def section_words(case: Case, outline: Outline) -> int:
     return max(80, case.brief.articles.words // len(outline.sections))
 
 
-async def build_outline_request(connection: Connection, case: Case, claim: ClaimRef, call: CallSpec) -> PreparedRequest:
+async def build_outline_request(connection: Connection, case: Case, call: CallSpec) -> PreparedRequest:
     article_id = _article_id(call)
     sources = await load_sources(connection, case, article_id)
     row = await articles.load_article(connection, article_id)
@@ -170,7 +170,7 @@ async def build_outline_request(connection: Connection, case: Case, claim: Claim
     )
 
 
-async def build_section_request(connection: Connection, case: Case, claim: ClaimRef, call: CallSpec) -> PreparedRequest:
+async def build_section_request(connection: Connection, case: Case, call: CallSpec) -> PreparedRequest:
     """A section, or its repair where the slot names problems."""
     article_id, number = _article_id(call), _section(call)
     sources = await load_sources(connection, case, article_id)
@@ -447,7 +447,7 @@ class ArticleActivities:
 
 
 def judge_articles(rows: Sequence[ArticleRow], *, articles_min: int, accept_partial: bool) -> Verdict:
-    """Pass when all passed; warn when gates refused some and enough passed; block otherwise, or when some can resume."""
+    """Pass when all passed; warn when gates refused some and enough passed; block otherwise or when some can resume."""
     passed = [row for row in rows if row.accepted_revision is not None]
     failed = [row for row in rows if row.accepted_revision is None]
     resumable = [row for row in failed if is_resumable(row)]

@@ -10,9 +10,9 @@ from db.transitions import TransitionRecord
 from db.workflows import WorkflowRecord
 from domain.brief import Approval, Brief
 from domain.errors import WorkflowTransitionError
-from domain.progress import Failure, Progress
+from domain.progress import ClaimRef, Failure, Progress
 from domain.settings import StepSettings
-from domain.states import State
+from domain.states import State, Step
 
 
 class Case(BaseModel):
@@ -29,6 +29,12 @@ class Case(BaseModel):
     @property
     def organization_id(self) -> UUID:
         return self.record.organization_id
+
+    def claim_of(self, step: Step) -> ClaimRef:
+        """The claim that is held while the row is in the step's X_PROCESSING."""
+        return ClaimRef(
+            workflow_id=self.workflow_id, organization_id=self.organization_id, step=step, claim=self.version
+        )
 
     @property
     def state(self) -> State:

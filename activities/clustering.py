@@ -11,7 +11,7 @@ from db.keywords import KeywordRow
 from db.pool import Database
 from domain import clustering
 from domain.clustering import Clustering, Keyword
-from domain.competitor import Intent
+from domain.keyphrases import Intent
 from domain.progress import ClaimRef, Judged, JudgedKind
 from domain.verdict import Blocked, Completed
 

@@ -43,9 +43,7 @@ async def load_icp(connection: Connection, workflow_id: UUID) -> Icp:
     return Icp.model_validate(stored.output)
 
 
-async def build_discovery_request(
-    connection: Connection, case: Case, claim: ClaimRef, call: CallSpec
-) -> PreparedRequest:
+async def build_discovery_request(connection: Connection, case: Case, call: CallSpec) -> PreparedRequest:
     profile = await load_icp(connection, case.workflow_id)
     return PreparedRequest(
         request=competitor.build_discovery_request(
@@ -55,9 +53,9 @@ async def build_discovery_request(
     )
 
 
-async def build_label_request(connection: Connection, case: Case, claim: ClaimRef, call: CallSpec) -> PreparedRequest:
+async def build_label_request(connection: Connection, case: Case, call: CallSpec) -> PreparedRequest:
     profile = await load_icp(connection, case.workflow_id)
-    reads = await pages.load_competitor_reads(connection, claim)
+    reads = await pages.load_competitor_reads(connection, case.claim_of(Step.COMPETITOR))
     seeds = competitor.extract_seed_keywords(reads, case.brief, profile, case.settings.competitor)
     return PreparedRequest(
         request=competitor.build_label_request(

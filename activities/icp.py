@@ -30,7 +30,7 @@ async def own_passages(connection: Connection, case: Case) -> tuple[Passage, ...
     return passages or icp.brief_passages(case.brief)
 
 
-async def build_icp_request(connection: Connection, case: Case, claim: ClaimRef, call: CallSpec) -> PreparedRequest:
+async def build_icp_request(connection: Connection, case: Case, call: CallSpec) -> PreparedRequest:
     passages = await own_passages(connection, case)
     return PreparedRequest(
         request=icp.build_request(

@@ -8,9 +8,9 @@ from db import keywords, transitions
 from db.keywords import KeywordRow
 from db.pool import Connection, Database
 from db.transitions import Advance
-from domain.competitor import intent_of
 from domain.decisions import ReviewSeeds
 from domain.identifiers import decision_transition_id
+from domain.keyphrases import intent_of
 from domain.money import Frozen
 from domain.progress import Progress, WorkflowRef
 from domain.seed_review import ReviewedKeyword, SeedDecisionKind, apply_decision

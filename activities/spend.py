@@ -39,7 +39,7 @@ class PreparedRequest(Frozen):
     slot_hash: str
 
 
-RequestBuilder = Callable[[Connection, Case, ClaimRef, CallSpec], Awaitable[PreparedRequest]]
+RequestBuilder = Callable[[Connection, Case, CallSpec], Awaitable[PreparedRequest]]
 
 
 class AuthorizeCalls(Frozen):
@@ -97,7 +97,7 @@ class SpendActivities:
         )
 
     async def _attempt(self, connection: Connection, case: Case, claim: ClaimRef, call: CallSpec) -> NewAttempt:
-        prepared = await self._builders[call.slot.kind](connection, case, claim, call)
+        prepared = await self._builders[call.slot.kind](connection, case, call)
         return NewAttempt(
             attempt_id=_attempt_id(claim, call),
             step=claim.step,

@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 
 from domain.brief import Brief
+from domain.grounding import Claim, ClaimKind, ungrounded, without_ungrounded
 from domain.identifiers import article_id_of, bare_domain
 from domain.language import (
     InvalidAnswerError,
@@ -25,11 +26,10 @@ from domain.language import (
 )
 from domain.money import Frozen, ModelPrice, hold_for, prompt_token_bound
 from domain.pages import Passage
-from domain.quality.grounding import Claim, ClaimKind, ungrounded, without_ungrounded
-from domain.quality.phrases import refused_phrases
-from domain.quality.text import STOPWORDS, clean_text, content_stems, stems, words
+from domain.phrases import refused_phrases
 from domain.settings import ArticleSettings
 from domain.spend import ProviderRequest
+from domain.text import STOPWORDS, clean_text, content_stems, stems, words
 from domain.verdict import AskAgain, Blocked, Completed, Level, Reason, verdict_of
 
 STEP = "article"
@@ -127,7 +127,7 @@ class _SectionAnswer(BaseModel):
 OUTLINE_SCHEMA = strict_schema(_OutlineAnswer)
 SECTION_SCHEMA = strict_schema(_SectionAnswer)
 
-# --- the plan -----------------------------------------------------------------------------------------------------
+# --- the plan ---
 
 
 def plan_articles(
@@ -173,7 +173,7 @@ def _plan(
     )
 
 
-# --- what an article stands on --------------------------------------------------------------------------------------
+# --- what an article stands on ---
 
 
 def relevant_passages(query: str, passages: Sequence[Passage], *, characters_max: int) -> tuple[Passage, ...]:
@@ -310,7 +310,7 @@ def section_passages(
     return tuple(sorted(chosen, key=lambda passage: passage.number))
 
 
-# --- asking -------------------------------------------------------------------------------------------------------
+# --- asking ---
 
 _GROUND_RULES = """\
 Write in {locale} for readers in {country}. Tone: {tone}. Plain, concrete sentences, mostly under 20 words.
@@ -379,7 +379,7 @@ def outline_slot_hash(
     return slot_hash(step=STEP, slot=slot, prompt_version=PROMPT_VERSION, parts=parts, schema=OUTLINE_SCHEMA)
 
 
-def build_section_request(  # noqa: PLR0917 -- what a section is made of, in the order it is read
+def build_section_request(
     brief: Brief,
     plan: ArticlePlan,
     outline: Outline,
@@ -420,7 +420,7 @@ def build_section_request(  # noqa: PLR0917 -- what a section is made of, in the
     )
 
 
-def section_slot_hash(  # noqa: PLR0917 -- what a section is made of, in the order it is read
+def section_slot_hash(
     brief: Brief,
     plan: ArticlePlan,
     outline: Outline,
@@ -518,7 +518,7 @@ def _section_blocks(
     return blocks
 
 
-# --- judging the outline --------------------------------------------------------------------------------------------
+# --- judging the outline ---
 
 
 def judge_outline(
@@ -649,7 +649,7 @@ def exempt_phrases(plan: ArticlePlan | None) -> tuple[str, ...]:
     return (plan.keyword, *plan.spokes) if plan else ()
 
 
-# --- judging a section ----------------------------------------------------------------------------------------------
+# --- judging a section ---
 
 _MARKUP = (
     (re.compile(r"<\s*/?\s*[A-Za-z!][^<>]*>"), "HTML"),
@@ -804,7 +804,7 @@ def _grounded_block(
     return block.model_copy(update={"text": text, "items": items})
 
 
-# --- what an article can cost ---------------------------------------------------------------------------------------
+# --- what an article can cost ---
 
 # Passages are mostly of the Latin script (a byte or two per character, quotation marks escaped twice); the rest of a
 # request is prompt, schema, brief and article facts. The hold itself is always taken from the request's real bytes.

@@ -23,7 +23,7 @@ from domain.brief import Brief, Organization
 from domain.identifiers import bare_domain
 from domain.money import Frozen
 from domain.pages import Passage
-from domain.quality.text import clean_text, words
+from domain.text import clean_text, words
 
 ARTICLES_PATH = "articles"
 SLUG_CHARACTERS_MAX = 60
@@ -94,7 +94,7 @@ class Document(Frozen):
     site_slugs: tuple[str, ...] = ()
 
 
-def assemble(  # noqa: PLR0917 -- what an article is made of, in the order it came about
+def assemble(
     brief: Brief,
     plan: ArticlePlan,
     outline: Outline,
@@ -157,7 +157,7 @@ def relink(
     return document.model_copy(update={"links": links, "site_slugs": slugs})
 
 
-# --- slugs and addresses ----------------------------------------------------------------------------------------------
+# --- slugs and addresses ---
 
 _LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
 
@@ -201,7 +201,7 @@ def page_url(organization: Organization, slug: str) -> str:
     return f"{site_base_url(organization)}{slug}.html"
 
 
-# --- references and links -----------------------------------------------------------------------------------------------
+# --- references and links ---
 
 
 def references_of(
@@ -244,7 +244,7 @@ def _link_text(target: LinkTarget) -> str:
     return text[:1].upper() + text[1:]
 
 
-# --- Markdown -----------------------------------------------------------------------------------------------------------
+# --- Markdown ---
 
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_\[\]<>~|])")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
@@ -307,7 +307,7 @@ def related_markdown(document: Document) -> str:
     return "\n".join(["## Related articles", "", *lines]) + "\n"
 
 
-# --- HTML ---------------------------------------------------------------------------------------------------------------
+# --- HTML ---
 
 _TAGS = {"h1", "h2", "h3", "p", "ul", "ol", "li", "a", "em", "strong", "code", "blockquote", "br"}
 _ATTRIBUTES = {"h2": {"id"}, "h3": {"id"}, "li": {"id"}, "a": {"href", "rel"}, "ol": {"start"}}
@@ -366,7 +366,7 @@ def _mark_links(children: Sequence[Token]) -> None:
             child.attrSet("rel", "nofollow noopener")
 
 
-# --- metadata -----------------------------------------------------------------------------------------------------------
+# --- metadata ---
 
 
 def _meta_title(title: str, organization: Organization) -> str:
@@ -374,7 +374,7 @@ def _meta_title(title: str, organization: Organization) -> str:
     return branded if len(branded) <= META_TITLE_CHARACTERS_MAX else title
 
 
-def _json_ld(  # noqa: PLR0917
+def _json_ld(
     brief: Brief,
     plan: ArticlePlan,
     outline: Outline,

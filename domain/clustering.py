@@ -91,30 +91,35 @@ def _reasons(clustering: Clustering, count: int, settings: ClusteringSettings) -
 
 
 def _clustering(keywords: list[Keyword], similarities: Matrix, settings: ClusteringSettings) -> Clustering:
-    groups = [
-        group
-        for intent in Intent
-        for group in _groups(
-            [index for index, keyword in enumerate(keywords) if keyword.intent is intent], similarities, settings
-        )
-    ]
-    groups.sort(key=lambda group: group[0])
-    large = [group for group in groups if len(group) > settings.spokes_min]
-    small = [group for group in groups if len(group) <= settings.spokes_min]
-    leftovers = sorted(index for group in small for index in group)
-    sizes = {index: len(group) for group in small for index in group}
+    clusters: list[tuple[int, Cluster]] = []
+    leftovers: dict[int, Leftover] = {}
+    for intent in Intent:
+        members = [index for index, keyword in enumerate(keywords) if keyword.intent is intent]
+        for group in _groups(members, similarities, settings):
+            hub = _hub(group, keywords, similarities)
+            far = [index for index in group if similarities[hub, index] < settings.spoke_similarity_min]
+            near = [index for index in group if index not in far]
+            leftovers |= {index: _far(keywords[index].text, keywords[hub].text) for index in far}
+            if len(near) > settings.spokes_min:
+                clusters.append((hub, _cluster(hub, near, keywords, similarities)))
+            else:
+                leftovers |= {index: _small(keywords[index].text, near, settings) for index in near}
     return Clustering(
-        clusters=tuple(_cluster(group, keywords, similarities) for group in large),
-        leftovers=tuple(_leftover(keywords[index].text, sizes[index], settings) for index in leftovers),
+        clusters=tuple(one for _, one in sorted(clusters, key=lambda pair: pair[0])),
+        leftovers=tuple(leftovers[index] for index in sorted(leftovers)),
         method=METHOD,
         threshold=settings.threshold,
     )
 
 
-def _leftover(text: str, size: int, settings: ClusteringSettings) -> Leftover:
-    if size == 1:
+def _far(text: str, hub: str) -> Leftover:
+    return Leftover(text=text, code="FAR_FROM_HUB", reason=f'is alike to others of its group, but not to "{hub}"')
+
+
+def _small(text: str, group: list[int], settings: ClusteringSettings) -> Leftover:
+    if len(group) == 1:
         return Leftover(text=text, code="NO_NEIGHBOUR", reason="no other keyword of its intent is alike enough")
-    reason = f"its group has {size} keywords; a cluster needs {settings.spokes_min + 1}"
+    reason = f"its group has {len(group)} keywords; a cluster needs {settings.spokes_min + 1}"
     return Leftover(text=text, code="GROUP_TOO_SMALL", reason=reason)
 
 
@@ -164,20 +169,14 @@ def average_linkage(similarities: Matrix, threshold: float) -> list[list[int]]:
     return sorted(groups.values())
 
 
-def _cluster(group: list[int], keywords: list[Keyword], similarities: Matrix) -> Cluster:
-    hub = _hub(group, keywords, similarities)
-    spokes = sorted(
-        (
-            Spoke(text=keywords[index].text, similarity=float(similarities[hub, index]))
-            for index in group
-            if index != hub
-        ),
-        key=lambda spoke: (-spoke.similarity, spoke.text),
-    )
+def _cluster(hub: int, group: list[int], keywords: list[Keyword], similarities: Matrix) -> Cluster:
+    spokes = [
+        Spoke(text=keywords[index].text, similarity=float(similarities[hub, index])) for index in group if index != hub
+    ]
     return Cluster(
         hub=keywords[hub].text,
         intent=keywords[hub].intent,
-        spokes=tuple(spokes),
+        spokes=tuple(sorted(spokes, key=lambda spoke: (-spoke.similarity, spoke.text))),
         coherence=coherence(similarities[np.ix_(group, group)]),
     )
 

@@ -69,7 +69,7 @@ class Usage(Frozen):
     completion_tokens: int = Field(ge=0)
     cached_tokens: int = Field(default=0, ge=0)
     searches: int = Field(default=0, ge=0)
-    cost_usd: Usd | None = Field(default=None, ge=0)
+    cost_usd: Annotated[Usd, Field(ge=0)] | None = None
 
 
 def usage_fault(usage: Usage) -> str | None:

@@ -48,17 +48,21 @@ class SeedReviewSettings(Frozen):
 
 
 class ClusteringSettings(Frozen):
-    """``threshold`` belongs to the similarity in use (character TF-IDF)."""
+    """``threshold`` (mean similarity at which two groups are joined) and ``spoke_similarity_min`` (least similarity of
+    a spoke to its hub) belong to the similarity in use, character TF-IDF; tuned with ``bench/clustering.py``."""
 
-    threshold: float = 0.24
+    threshold: float = 0.15
+    spoke_similarity_min: float = 0.08
     spokes_min: int = 2
     spokes_max: int = 12
 
 
 class ValidationSettings(Frozen):
-    spoke_similarity_min: float = 0.15
-    coherence_min: float = 0.18
-    cannibalization_similarity_max: float = 0.72
+    """Floors are those of clustering, which they check; ``cannibalization_similarity_max`` is that of two hubs."""
+
+    spoke_similarity_min: float = 0.08
+    coherence_min: float = 0.12
+    cannibalization_similarity_max: float = 0.6
 
 
 class ArticleSettings(Frozen):

@@ -26,17 +26,23 @@ def similarity_matrix(texts: Sequence[str]) -> Matrix:
     counts = [_ngrams(text) for text in texts]
     inverse_frequencies = _inverse_frequencies(counts)
     columns = {ngram: column for column, ngram in enumerate(sorted(inverse_frequencies))}
-    sums: Matrix = np.zeros((len(texts), len(texts)), dtype=np.float64)
-    for first in range(0, len(columns), _FEATURES_PER_BLOCK):
-        block: Matrix = np.zeros((len(texts), _FEATURES_PER_BLOCK), dtype=np.float64)
-        for row, ngrams in enumerate(counts):
-            for ngram, weight in _weights(ngrams, inverse_frequencies).items():
-                if first <= columns[ngram] < first + _FEATURES_PER_BLOCK:
-                    block[row, columns[ngram] - first] = weight
-        sums += block @ block.T
+    weights = [_weights(ngrams, inverse_frequencies) for ngrams in counts]
+    entries = [(row, columns[ngram], weight) for row, one in enumerate(weights) for ngram, weight in one.items()]
+    sums = _products(np.array(entries, dtype=np.int64).reshape(-1, 3), len(texts), len(columns))
     similarities = np.minimum(sums / float(_SCALE**2), 1.0).round(6)
     np.fill_diagonal(similarities, 1.0)
     return similarities
+
+
+def _products(entries: NDArray[np.int64], rows: int, columns: int) -> Matrix:
+    """Products of all rows with all rows of a sparse matrix of (row, column, weight), a block of columns at a time."""
+    sums = np.zeros((rows, rows), dtype=np.float64)
+    for first in range(0, columns, _FEATURES_PER_BLOCK):
+        inside = entries[(entries[:, 1] >= first) & (entries[:, 1] < first + _FEATURES_PER_BLOCK)]
+        block = np.zeros((rows, _FEATURES_PER_BLOCK), dtype=np.float64)
+        block[inside[:, 0], inside[:, 1] - first] = inside[:, 2]
+        sums += block @ block.T
+    return sums
 
 
 def similarity(first: str, second: str, corpus: Sequence[str]) -> float:

@@ -208,6 +208,33 @@ class StoredAttempt(Frozen):
     rejected_reason: str | None = None
 
 
+def outcome_of(attempt: StoredAttempt) -> CallOutcome:
+    """What a stored attempt says became of its request. Raises ValueError while there is no outcome."""
+    facts = attempt.outcome or {}
+    match attempt.state:
+        case AttemptState.ANSWERED | AttemptState.SETTLED if attempt.answer_body is not None:
+            kind = OutcomeKind.ANSWERED
+        case AttemptState.NOT_BILLED:
+            kind = OutcomeKind.NOT_BILLED
+        case AttemptState.UNKNOWN | AttemptState.WRITTEN_OFF | AttemptState.ANSWERED | AttemptState.SETTLED:
+            kind = OutcomeKind.UNKNOWN  # its cost may be known by now: there is still no answer to judge
+        case AttemptState.EXPIRED:
+            kind = OutcomeKind.EXPIRED
+        case AttemptState.VOIDED:
+            # Of an UNKNOWN one the provider said later that it billed nothing.
+            kind = OutcomeKind.NOT_BILLED if "permanent" in facts else OutcomeKind.VOIDED
+        case _:
+            raise ValueError(f"attempt {attempt.attempt_id} is {attempt.state} and has no outcome yet")
+    if kind is OutcomeKind.ANSWERED:
+        return CallOutcome(kind=kind)
+    return CallOutcome(
+        kind=kind,
+        reason=facts.get("reason", ""),
+        permanent=facts.get("permanent", False),
+        retry_after_seconds=facts.get("retry_after_seconds"),
+    )
+
+
 class Settlement(Frozen):
     """What one attempt was booked at."""
 

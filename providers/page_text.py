@@ -33,7 +33,7 @@ _CSS_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _CSS_RULE = re.compile(r"([^{}]+)\{([^{}]*)\}")
 _CSS_AT_BLOCK = re.compile(r"@[^{};]*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}")
 _SIMPLE_SELECTOR = re.compile(r"[a-z]*[.#][A-Za-z0-9_-]+")
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[^\W_a-zß-ÿ])|(?<=[。！？])")
+_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s+[\"'“‘(\[]?[^\W_a-zß-ÿ])|[。！？]+[”’」』]*")
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Inc|Ltd|Co|Corp|Mr|Mrs|Ms|Dr|Prof|St|No|approx|[A-Z]))\.$")
 _CLAUSE_END = re.compile(r"(?<=[,;:–—])\s+")
 
@@ -207,8 +207,9 @@ def _joined(text: str, sentence: str) -> str:
 
 def _sentences(line: str) -> list[str]:
     sentences: list[str] = []
-    for piece in _SENTENCE_END.split(line):
-        part = piece.strip()
+    ends = [found.end() for found in _SENTENCE_END.finditer(line)]
+    for start, end in zip([0, *ends], [*ends, len(line)], strict=True):
+        part = line[start:end].strip()
         if sentences and _ABBREVIATION.search(sentences[-1]):
             sentences[-1] = f"{sentences[-1]} {part}"
         elif part:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from domain.money import Frozen
-from domain.quality.text import clean_text, phrase_pattern, sentence_spans
+from domain.text import clean_text, phrase_pattern, sentence_spans
 
 
 class ClaimKind(StrEnum):

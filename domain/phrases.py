@@ -1,7 +1,7 @@
 """Phrases that may not stand in an article: the brief's own, and claims that nobody here can make."""
 
 from domain.brief import Brief
-from domain.quality.text import phrase_pattern
+from domain.text import phrase_pattern
 
 # An article has no experience, makes no tests and checks no facts; nor does it talk about its making.
 UNFOUNDED_PHRASES = (

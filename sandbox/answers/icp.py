@@ -1,0 +1,314 @@
+"""The ideal customer profile, gathered from the brief and the organization's own passages.
+
+Statements are clauses of the passages themselves, sorted into pains, goals and triggers by their words; where the
+passages hold too few, a plain statement about one of their topics stands in, and names the passage of the topic.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sandbox.answers import Blocks
+from sandbox.answers.text import (
+    FUNCTION_WORDS,
+    Passage,
+    content_stems,
+    contains_phrase,
+    joined,
+    noun_phrases,
+    sentences,
+    starts_upper,
+    word_count,
+)
+
+_ITEM_WORDS_MAX = 15
+_CLAUSE_WORDS_MIN = 4
+_COUNTRIES = {
+    "US": "United States",
+    "CA": "Canada",
+    "GB": "United Kingdom",
+    "DE": "Germany",
+    "AT": "Austria",
+    "CH": "Switzerland",
+    "FR": "France",
+    "NL": "Netherlands",
+    "BE": "Belgium",
+    "DK": "Denmark",
+    "SE": "Sweden",
+    "NO": "Norway",
+    "ES": "Spain",
+    "IT": "Italy",
+    "IE": "Ireland",
+    "AU": "Australia",
+    "NZ": "New Zealand",
+}
+_ORGANIZATION_NOUNS = (
+    "distributors wholesalers manufacturers retailers cities municipalities councils operators agencies companies "
+    "firms businesses schools hospitals clinics universities shops stores restaurants hotels contractors builders "
+    "farms growers laboratories banks insurers startups studios practices offices departments providers suppliers "
+    "brands publishers nonprofits charities dealers carriers landlords makers producers bakeries breweries households "
+    "owners associations cooperatives utilities consultancies workshops garages museums libraries campuses "
+    "organizations"
+).split()
+_ROLE_NOUNS = (
+    "controller manager director officer clerk coordinator planner owner founder accountant treasurer buyer engineer "
+    "mechanic technician supervisor administrator analyst specialist bookkeeper lead head chief dispatcher architect "
+    "developer designer teacher nurse doctor editor marketer consultant president partner CFO CEO COO CTO CIO"
+).split()
+_SENIOR = re.compile(r"\b(CFO|CEO|COO|CTO|CIO|chief|head|director|owner|founder|president|partner|treasurer)\b", re.I)
+_MIDDLE = re.compile(r"\b(controller|manager|lead|supervisor|planner|officer|architect|administrator)\b", re.I)
+_PAIN = re.compile(
+    r"\b(late|error|errors|manual|manually|slow|missing|lost|waste|wasted|delay|delays|delayed|duplicate|twice|chas\w+|"
+    r"spreadsheet\w*|risk|problem|problems|without|hard|broken|fail\w*|overdue|nobody|paper|forgot\w*|wrong|queue|"
+    r"retyp\w+|typing|surprise\w*|dispute\w*|pile|piles|guess\w*|downtime|idle|stuck|scattered|unclear|expensive)\b",
+    re.I,
+)
+_GOAL = re.compile(
+    r"\b(faster|sooner|reduce\w*|sav\w+|improv\w+|keep\w*|on time|visible|control|avoid\w*|captur\w+|less|fewer|easier|"
+    r"clear|clean|ready|same day|within|at a glance|without (?:re)?typing|automatic\w*|one place|sees?|know\w*|"
+    r"safe\w*|longer|match\w*|pay\w*|earn\w*)\b",
+    re.I,
+)
+_TRIGGER = re.compile(
+    r"\b(when|after|once|grow\w*|new|audit\w*|year-end|month-end|season\w*|tender\w*|renewal|migrat\w+|switch\w*|"
+    r"opens?|expan\w+|hir\w+|moves?|moving|acqui\w+|replac\w+|first)\b",
+    re.I,
+)
+_ALTERNATIVE = re.compile(
+    r"\b(spreadsheets?|paper\w*|e-?mails?|shared inbox\w*|inbox\w*|whiteboards?|in-house|outsourc\w+|manual\w*|by hand|"
+    r"legacy|general[- ]purpose|filing|folders?|notebooks?|phone calls?|clipboards?)\b",
+    re.I,
+)
+_DISQUALIFIER = re.compile(r"\b(not (?:a )?(?:fit|for|meant|suited|built)|too small|fewer than|no need)\b", re.I)
+_WEAK_START = re.compile(
+    r"^(and|but|or|so|it|this|that|they|these|those|he|she|there|here|then|also|for example|instead|still|yet)\b", re.I
+)
+_CLAUSE_BREAK = re.compile(r"\s*(?:[;:—–]|, (?:and|but|so|which|because|while|who)\b|,|\bbecause\b|\bso that\b)\s*")
+_PAIN_ABOUT = ("Too much manual work around {}", "No clear view of {}", "Mistakes in {} are found too late")
+_GOAL_ABOUT = ("Spend less time on {}", "Make {} dependable", "See the state of {} at any time")
+_TRIGGER_ABOUT = ("Growth makes {} hard to handle as before", "A change of systems puts {} on the table")
+_ALTERNATIVE_ABOUT = ("Handling {} by hand", "Spreadsheets for {}")
+
+
+@dataclass
+class _Profile:
+    """Items as they are found, with the passage each one stands in."""
+
+    lists: dict[str, list[str]] = field(default_factory=dict)
+    evidence: list[dict[str, Any]] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
+
+    def add(self, name: str, item: str, passage: int | None) -> bool:
+        """False for what is there already, however it is spelled."""
+        key = " ".join(content_stems(item)) or item.lower()
+        if key in self.taken:
+            return False
+        self.taken.add(key)
+        items = self.lists.setdefault(name, [])
+        if passage is not None:
+            self.evidence.append({"field": f"{name}.{len(items)}", "passage": passage})
+        items.append(item)
+        return True
+
+
+def answer(blocks: Blocks) -> dict[str, Any]:
+    brief = blocks.json("brief")
+    passages = Passage.all_of(blocks.json("passages", []))
+    texts = [*(passage.text for passage in passages), *brief_sentences(brief)]
+    topics = topics_of(brief, texts)
+    profile = _Profile()
+    _add_industries(profile, brief, passages, topics)
+    _add_statements(profile, "pains", _PAIN, passages, limit=4)
+    _add_statements(profile, "goals", _GOAL, passages, limit=4)
+    _add_statements(profile, "triggers", _TRIGGER, passages, limit=2)
+    _add_statements(profile, "disqualifiers", _DISQUALIFIER, passages, limit=2)
+    _add_alternatives(profile, passages)
+    for name, frames, least in (
+        ("pains", _PAIN_ABOUT, 3),
+        ("goals", _GOAL_ABOUT, 3),
+        ("triggers", _TRIGGER_ABOUT, 1),
+        ("alternatives", _ALTERNATIVE_ABOUT, 1),
+    ):
+        _fill_up(profile, name, frames, least, topics, passages)
+    proposition = _value_proposition(brief)
+    source = _passage_with(passages, proposition, share=0.5)
+    if source is not None:
+        profile.evidence.append({"field": "value_proposition", "passage": source})
+    roles = _buyer_roles(profile, brief, passages)
+    return {
+        "industries": profile.lists["industries"],
+        "firmographics": {"size": _size(texts), "geography": _geography(brief)},
+        "buyer_roles": roles,
+        "pains": profile.lists["pains"],
+        "goals": profile.lists["goals"],
+        "triggers": profile.lists["triggers"],
+        "alternatives": profile.lists["alternatives"],
+        "disqualifiers": profile.lists.get("disqualifiers", []),
+        "value_proposition": proposition,
+        "evidence": profile.evidence,
+    }
+
+
+def brief_sentences(brief: dict[str, Any]) -> list[str]:
+    return [*sentences(str(brief["organization"]["description"])), *map(str, brief.get("audiences") or [])]
+
+
+def topics_of(brief: dict[str, Any], texts: Sequence[str], limit: int = 6) -> list[str]:
+    """Noun phrases of the description, those that the texts use most first."""
+    description = str(brief["organization"]["description"])
+    phrases = noun_phrases(description, words_min=2) or noun_phrases(" ".join(texts), words_min=2)
+    counts = Counter({phrase: sum(contains_phrase(text, phrase) for text in texts) for phrase in phrases})
+    ranked = [phrase for phrase, _ in counts.most_common(limit)]
+    return ranked or noun_phrases(description, words_min=1)[:limit] or [f"what {brief['organization']['name']} offers"]
+
+
+def _add_industries(profile: _Profile, brief: dict[str, Any], passages: Sequence[Passage], topics: Sequence[str]) -> None:
+    nouns = "|".join(_ORGANIZATION_NOUNS)
+    pattern = re.compile(rf"\b((?:[a-z][a-z-]+ ){{0,2}}(?:{nouns}))\b", re.I)
+    found: Counter[str] = Counter()
+    for text in [*brief_sentences(brief), *(passage.text for passage in passages)]:
+        found.update(_without_function_words(match[1]).lower() for match in pattern.finditer(text))
+    names = [name for name, _ in found.most_common() if name] or [f"organizations that need {topics[0]}"]
+    for name in _without_contained(names)[:3]:
+        profile.add("industries", starts_upper(name), _passage_with(passages, name))
+
+
+def _without_contained(names: Sequence[str]) -> list[str]:
+    """A bare noun goes when a fuller name ends with it."""
+    return [name for name in names if not any(other != name and other.endswith(f" {name}") for other in names)]
+
+
+def _without_function_words(phrase: str) -> str:
+    kept: list[str] = []
+    for word in reversed(phrase.split()):
+        if word.lower() in FUNCTION_WORDS or word.lower().endswith(("ed", "es")) and kept:
+            break
+        kept.insert(0, word)
+    return " ".join(kept)
+
+
+def _add_statements(
+    profile: _Profile, name: str, pattern: re.Pattern[str], passages: Sequence[Passage], limit: int
+) -> None:
+    candidates = [
+        (-len(set(pattern.findall(clause))), abs(word_count(clause) - 9), passage.number, clause)
+        for passage in passages
+        for clause in _clauses(passage.text)
+        if pattern.search(clause)
+    ]
+    for _, _, number, clause in sorted(candidates):
+        if len(profile.lists.get(name, [])) >= limit:
+            return
+        profile.add(name, clause, number)
+
+
+def _clauses(text: str) -> Iterable[str]:
+    """Whole sentences where they are short enough, else their first clause."""
+    for sentence in sentences(text):
+        if not sentence.endswith((".", "!")) or _WEAK_START.match(sentence):
+            continue
+        clause = sentence.rstrip(".! ")
+        if word_count(clause) > _ITEM_WORDS_MAX:
+            clause = _CLAUSE_BREAK.split(clause)[0]
+        if _CLAUSE_WORDS_MIN <= word_count(clause) <= _ITEM_WORDS_MAX:
+            yield clause
+
+
+def _add_alternatives(profile: _Profile, passages: Sequence[Passage]) -> None:
+    for passage in passages:
+        for match in _ALTERNATIVE.finditer(passage.text):
+            phrase = next((p for p in noun_phrases(passage.text) if match[1].lower() in p.lower()), match[1])
+            if len(profile.lists.get("alternatives", [])) < 3 and not _mentions(profile, "alternatives", match[1]):
+                profile.add("alternatives", starts_upper(phrase), passage.number)
+
+
+def _mentions(profile: _Profile, name: str, word: str) -> bool:
+    stems = set(content_stems(word))
+    return any(stems & set(content_stems(item)) for item in profile.lists.get(name, []))
+
+
+def _fill_up(
+    profile: _Profile,
+    name: str,
+    frames: Sequence[str],
+    least: int,
+    topics: Sequence[str],
+    passages: Sequence[Passage],
+) -> None:
+    options = [(frame, topic) for topic in topics for frame in frames]
+    for frame, topic in options:
+        if len(profile.lists.setdefault(name, [])) >= least:
+            return
+        profile.add(name, frame.format(topic), _passage_with(passages, topic))
+
+
+def _buyer_roles(profile: _Profile, brief: dict[str, Any], passages: Sequence[Passage]) -> list[dict[str, str]]:
+    nouns = "|".join(_ROLE_NOUNS)
+    pattern = re.compile(rf"\b((?:[a-z][a-z-]+ ){{0,2}}(?:{nouns}))s?\b", re.I)
+    found: Counter[str] = Counter()
+    for text in [*brief_sentences(brief), *(passage.text for passage in passages)]:
+        found.update(_role_name(match[1]) for match in pattern.finditer(text))
+    names = _without_contained([name for name, _ in found.most_common() if name])
+    spare = ["managing director", "operations manager"]
+    chosen = [*names, *(name for name in spare if name not in names)][: max(2, min(3, len(names)))]
+    for place, name in enumerate(chosen):
+        number = _passage_with(passages, name)
+        if number is not None:
+            profile.evidence.append({"field": f"buyer_roles.{place}", "passage": number})
+    return [{"role": starts_upper(name), "decision_power": _decision_power(name)} for name in chosen]
+
+
+def _role_name(phrase: str) -> str:
+    name = _without_function_words(phrase)
+    return name if name.isupper() else " ".join(word if word.isupper() else word.lower() for word in name.split())
+
+
+def _decision_power(role: str) -> str:
+    if _SENIOR.search(role):
+        return "Signs the purchase"
+    if _MIDDLE.search(role):
+        return "Leads the evaluation and recommends"
+    return "Works with it daily and advises"
+
+
+def _size(texts: Sequence[str]) -> str:
+    pattern = re.compile(r"\b(?:small and mid-size|mid-size|mid-sized|medium-size|small|large|growing)\b", re.I)
+    counts = Counter(match.lower() for text in texts for match in pattern.findall(text))
+    size = counts.most_common(1)[0][0] if counts else "small and mid-size"
+    return f"{starts_upper(size)} organizations"
+
+
+def _geography(brief: dict[str, Any]) -> str:
+    country = str(brief.get("country") or "US")
+    return _COUNTRIES.get(country.upper(), country)
+
+
+def _value_proposition(brief: dict[str, Any]) -> str:
+    organization = brief["organization"]
+    text = ""
+    for sentence in sentences(str(organization["description"])):
+        longer = f"{text} {sentence}".strip()
+        if word_count(longer) > 45 and text:
+            break
+        text = longer
+    if word_count(text) > 55:
+        text = f"{' '.join(text.split()[:50]).rstrip(' ,;:')}."
+    if word_count(text) < 12:
+        audiences = joined([str(audience) for audience in (brief.get("audiences") or ["its customers"])][:2])
+        text = f"{text.rstrip('.')}. {organization['name']} makes this dependable for {audiences}."
+    return text
+
+
+def _passage_with(passages: Sequence[Passage], phrase: str, share: float = 0.99) -> int | None:
+    """The passage that holds the phrase, or the best one that holds at least that share of its words."""
+    wanted = set(content_stems(phrase))
+    scored = [
+        (contains_phrase(passage.text, phrase), len(wanted & set(content_stems(passage.text))), -passage.number)
+        for passage in passages
+    ]
+    if not scored or not wanted:
+        return None
+    best = max(scored)
+    return -best[2] if best[0] or best[1] >= share * len(wanted) else None
