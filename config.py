@@ -82,8 +82,13 @@ class Settings(BaseSettings):
 
     @property
     def account_key(self) -> SecretStr | None:
+        return next(iter(self.secrets), None)
+
+    @property
+    def secrets(self) -> list[SecretStr]:
+        """What must never appear in a log."""
         keys = (self.llm_api_key, self.openrouter_api_key, self.openai_api_key)
-        return next((key for key in keys if key is not None and key.get_secret_value()), None)
+        return [key for key in keys if key is not None and key.get_secret_value()]
 
     @property
     def model_key(self) -> SecretStr:

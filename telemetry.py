@@ -86,10 +86,15 @@ class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
     """Renders every record, ours and others', and then takes the secrets out of the finished line."""
 
     def __init__(self, json: bool, secrets: Sequence[str]) -> None:
+        # Plain tracebacks: the richer ones show local variables, prompts and keys among them.
         rendering: list[Processor] = (
-            [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False, default=str)]
+            [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False, default=str)]
             if json
-            else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+            else [
+                structlog.dev.ConsoleRenderer(
+                    colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+                )
+            ]
         )
         super().__init__(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), flatten_temporal_facts, *_shared_processors()],

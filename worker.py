@@ -42,7 +42,7 @@ from db.migrate import check_parity, migrate, pending_migrations
 from db.pool import Database
 from domain.errors import ConfigurationError, DatabaseUnavailableError, PipelineError, ProviderUnavailableError
 from domain.progress import CallKind
-from telemetry import TelemetryInterceptor, configure_logging, register_secret
+from telemetry import TelemetryInterceptor, configure_logging
 from workflows.article import ArticleWorkflow
 from workflows.intent import SEARCH_ATTRIBUTES, IntentWorkflow
 from workflows.policies import LLM_QUEUE_SUFFIX, WEB_QUEUE_SUFFIX
@@ -214,7 +214,6 @@ class WorkerProcess:
         from providers.language_model import LanguageModel
 
         settings = self._settings
-        register_secret(settings.model_key.get_secret_value())
         language_model = LanguageModel(
             base_url=settings.model_url,
             api_key=settings.model_key,
@@ -351,7 +350,7 @@ def parse_roles(text: str) -> tuple[Role, ...]:
 async def run(role_text: str) -> None:
     roles = parse_roles(role_text)
     settings = await with_local_stack(load_settings())
-    configure_logging(json=settings.log_format is LogFormat.JSON, level=settings.log_level)
+    configure_logging(json=settings.log_format is LogFormat.JSON, level=settings.log_level, secrets=settings.secrets)
     await serve(settings, roles)
 
 

@@ -127,6 +127,7 @@ async def _plan_of(connection: Connection, case: Case, rows: Sequence[ArticleRow
         spokes=tuple(spoke["text"] for spoke in cluster.spokes if spoke["text"] != row.keyword),
         siblings=tuple(other.keyword for other in rows if other.article_id != article_id),
         position=row.position,
+        hub=None if row.role == "hub" else cluster.hub,
     )
 
 
@@ -140,10 +141,6 @@ async def _required_outline(connection: Connection, article_id: UUID, revision: 
     if outline is None:
         raise InvalidModelOutputError(f"article {article_id} revision {revision} has no accepted outline")
     return outline
-
-
-def section_words(case: Case, outline: Outline) -> int:
-    return max(80, case.brief.articles.words // len(outline.sections))
 
 
 async def build_outline_request(connection: Connection, case: Case, call: CallSpec) -> PreparedRequest:
@@ -175,33 +172,38 @@ async def build_section_request(connection: Connection, case: Case, call: CallSp
     article_id, number = _article_id(call), _section(call)
     sources = await load_sources(connection, case, article_id)
     outline = await _required_outline(connection, article_id, call.slot.revision)
-    draft = await _draft(connection, call) if call.slot.problems else None
-    words = section_words(case, outline)
-    passages = section_passages(sources, outline, number, case)
-    common = (case.brief, sources.plan, outline, number, sources.terms, passages, words)
+    row = await articles.load_article(connection, article_id)
+    facts = (
+        case.brief,
+        sources.plan,
+        outline,
+        number,
+        article.section_terms(outline, number, sources.terms),
+        section_passages(case, sources, outline, number),
+        article.section_words(case.brief.articles.words, len(outline.sections)),
+    )
+    problems = call.slot.problems
+    draft = await _draft(connection, call) if problems else None
+    note = row.redo_note if row else None
     return PreparedRequest(
         request=article.build_section_request(
-            *common,
+            *facts,
             route=case.settings.article.section_route,
             model=call.model,
             feedback=call.feedback,
-            problems=call.slot.problems,
+            problems=problems,
             draft=draft,
+            note=note,
         ),
-        slot_hash=article.section_slot_hash(*common, problems=call.slot.problems, draft=draft),
+        slot_hash=article.section_slot_hash(*facts, problems=problems, draft=draft, note=note),
     )
 
 
-def section_passages(sources: ArticleSources, outline: Outline, number: int, case: Case) -> tuple[Passage, ...]:
-    """The passages a section may cite: those its outline names, then what is near to its heading."""
-    section = outline.sections[number - 1]
-    named = [passage for passage in sources.passages if passage.number in section.passages]
-    near = article.relevant_passages(
-        " ".join((section.heading, *section.points)),
-        sources.passages,
-        characters_max=case.settings.article.section_passage_characters_max,
+def section_passages(case: Case, sources: ArticleSources, outline: Outline, number: int) -> tuple[Passage, ...]:
+    """The passages a section is shown and may cite."""
+    return article.section_passages(
+        outline, number, sources.passages, characters_max=case.settings.article.section_passage_characters_max
     )
-    return tuple(dict.fromkeys([*named, *near]))
 
 
 async def _draft(connection: Connection, call: CallSpec) -> SectionContent:
@@ -253,10 +255,8 @@ class ArticleActivities:
             ],
             articles_max=case.brief.articles.max,
         )
-        taken: set[str] = set()
+        slugs = assembly.planned_slugs(planned)
         for plan in planned:
-            slug = assembly.slug_of(plan.keyword, taken)
-            taken.add(slug)
             await articles.insert_article(
                 connection,
                 claim.workflow,
@@ -266,7 +266,7 @@ class ArticleActivities:
                     position=plan.position,
                     keyword=plan.keyword,
                     role=plan.role,
-                    slug=slug,
+                    slug=slugs[plan.article_id],
                 ),
             )
 
@@ -348,8 +348,10 @@ class ArticleActivities:
         answer: SectionAnswer,
     ) -> Judged:
         body = await answer_of(connection, request.claim, answer.attempt_id)
-        passages = section_passages(sources, outline, answer.section, case)
-        end = article.judge_section(body, answer.section, passages, case.brief, repairs_left=answer.repairs_left)
+        passages = section_passages(case, sources, outline, answer.section)
+        end = article.judge_section(
+            body, answer.section, passages, case.brief, repairs_left=answer.repairs_left, plan=sources.plan
+        )
         match end:
             case Completed(output=content):
                 await articles.store_section(
@@ -400,7 +402,6 @@ class ArticleActivities:
         rows = await articles.load_articles(connection, case.workflow_id)
         outline = await _required_outline(connection, request.article_id, request.revision)
         stored = await articles.load_sections(connection, request.article_id, request.revision)
-        row = next(row for row in rows if row.article_id == request.article_id)
         document = assembly.assemble(
             case.brief,
             sources.plan,
@@ -408,7 +409,8 @@ class ArticleActivities:
             [SectionContent.model_validate(stored[number]) for number in sorted(stored)],
             sources.passages,
             _siblings(rows, request.article_id),
-            slug=row.slug or assembly.slug_of(row.keyword, set()),
+            existing_slugs=[row.slug for row in rows if row.slug and row.article_id != request.article_id],
+            page_titles=await pages.load_page_titles(connection, case.workflow_id),
         )
         verdict = quality.check(
             document,
@@ -513,7 +515,7 @@ async def _prices(connection: Connection, case: Case) -> Mapping[str, ModelPrice
 
 def _siblings(rows: Sequence[ArticleRow], article_id: UUID) -> list[LinkTarget]:
     return [
-        LinkTarget(article_id=row.article_id, keyword=row.keyword, title=row.title or row.keyword, slug=row.slug or "")
+        LinkTarget(article_id=row.article_id, keyword=row.keyword, title=row.title or "", slug=row.slug or "")
         for row in rows
         if row.article_id != article_id and row.state not in ("FAILED", "NOT_BEGUN")
     ]

@@ -1,5 +1,7 @@
 """Step 7: what a person approved, by its exact content, goes out once. The intent is stored before the effect."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -14,11 +16,11 @@ from db.articles import ArticleRow
 from db.pool import Connection, Database
 from db.publications import PublicationIntent
 from db.transitions import Advance
-from domain import publishing
+from domain import assembly, publishing
 from domain.assembly import Document
 from domain.decisions import ApproveArticles
 from domain.errors import BadInputError, InvalidModelOutputError
-from domain.identifiers import bare_domain, decision_transition_id, publication_id_of, run_transition_id
+from domain.identifiers import decision_transition_id, publication_id_of, run_transition_id
 from domain.money import Frozen
 from domain.progress import ClaimRef, Judged, JudgedKind, Progress, WorkflowRef
 from domain.publishing import PublicationRequest, PublicationResult, SiteDescription
@@ -49,6 +51,7 @@ class AcceptedArticle(Frozen):
     row: ArticleRow
     document: Document
     content_hash: str
+    approved_at: datetime | None = None
 
 
 async def accepted_articles(connection: Connection, workflow_id: UUID) -> list[AcceptedArticle]:
@@ -68,12 +71,12 @@ async def accepted_articles(connection: Connection, workflow_id: UUID) -> list[A
 async def approved_articles(connection: Connection, workflow_id: UUID) -> list[AcceptedArticle]:
     """Accepted articles whose content is, to the hash, what was approved."""
     approvals = await articles.load_approvals(connection, workflow_id)
-    return [
-        article
-        for article in await accepted_articles(connection, workflow_id)
-        if article.row.article_id in approvals
-        and approvals[article.row.article_id].content_hash == article.content_hash
-    ]
+    approved = []
+    for article in await accepted_articles(connection, workflow_id):
+        approval = approvals.get(article.row.article_id)
+        if approval is not None and approval.content_hash == article.content_hash:
+            approved.append(article.model_copy(update={"approved_at": approval.approved_at}))
+    return approved
 
 
 class ApprovalActivities:
@@ -279,27 +282,39 @@ class PublishActivities:
             return await self._publisher.finish(case.workflow_id, site)
 
 
-def _publication(case: Case, article: AcceptedArticle, approved: list[AcceptedArticle]) -> PublicationRequest:
-    return publishing.publication_request(
+def _publication(case: Case, article: AcceptedArticle, approved: Sequence[AcceptedArticle]) -> PublicationRequest:
+    """Related links to siblings that don't go out are dropped; the approved content stays as it is."""
+    return PublicationRequest(
         publication_id=publication_id_of(article.row.article_id, case.brief.publish.target),
         workflow_id=case.workflow_id,
-        workflow_name=case.record.name,
         article_id=article.row.article_id,
-        document=article.document,
+        slug=article.document.slug,
+        document=assembly.relink(
+            article.document,
+            [found.document.slug for found in approved],
+            titles={found.document.slug: found.document.title for found in approved},
+        ),
         content_hash=article.content_hash,
         mode=case.brief.publish.mode,
         is_demo_text=case.settings.is_demo_text,
         organization=case.brief.organization,
-        domain=bare_domain(case.brief.organization.url),
-        available_slugs=[found.document.slug for found in approved],
+        published_at=article.approved_at,
+        site_name=case.record.name,
     )
 
 
-def _site(case: Case, published: list[AcceptedArticle]) -> SiteDescription:
-    return publishing.site_description(
-        workflow_name=case.record.name,
+def _site(case: Case, published: Sequence[AcceptedArticle]) -> SiteDescription:
+    hubs = {article.row.cluster_id: article.document.slug for article in published if article.row.role == "hub"}
+    return SiteDescription(
         organization=case.brief.organization,
-        domain=bare_domain(case.brief.organization.url),
-        documents=[article.document for article in published],
+        locale=case.brief.locale,
         is_demo_text=case.settings.is_demo_text,
+        articles=tuple(
+            publishing.published_article(
+                _publication(case, article, published),
+                hub_slug=None if article.row.role == "hub" else hubs.get(article.row.cluster_id),
+            )
+            for article in published
+        ),
+        site_name=case.record.name,
     )

@@ -53,12 +53,9 @@ def sample(pairs: list[tuple[str, str]], seed: int) -> Labelled:
 
 def ours(keywords: list[Keyword]) -> list[list[str]]:
     result = cluster(keywords, ClusteringSettings())
-    if isinstance(result, Blocked):
-        result_output = Clustering.model_validate(result.output)
-    else:
-        result_output = result.output
-    groups = [[one.hub, *(spoke.text for spoke in one.spokes)] for one in result_output.clusters]
-    return groups + [[leftover.text] for leftover in result_output.leftovers]
+    output = Clustering.model_validate(result.output) if isinstance(result, Blocked) else result.output
+    groups = [[one.hub, *(spoke.text for spoke in one.spokes)] for one in output.clusters]
+    return groups + [[leftover.text] for leftover in output.leftovers]
 
 
 def plain_tf_idf(keywords: list[Keyword]) -> list[list[str]]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from db.pool import Connection
-
 from domain.identifiers import page_id_of
 from domain.pages import Page, SiteRead
 from domain.progress import ClaimRef
@@ -63,6 +62,12 @@ async def load_pages(connection: Connection, workflow_id: UUID, *, is_own_site: 
         is_own_site,
     )
     return [Page.model_validate(dict(row)) for row in rows]
+
+
+async def load_page_titles(connection: Connection, workflow_id: UUID) -> dict[str, str]:
+    """Titles by URL, as references name them."""
+    rows = await connection.fetch("SELECT url, title FROM web_pages WHERE workflow_id = $1", workflow_id)
+    return {row["url"]: row["title"] for row in rows}
 
 
 async def load_site_read(connection: Connection, claim: ClaimRef, site: str) -> SiteRead | None:

@@ -79,6 +79,7 @@ class Document(Frozen):
     article_id: UUID
     keyword: str
     role: str
+    hub_keyword: str | None
     locale: str
     title: str
     slug: str
@@ -102,10 +103,12 @@ def assemble(
     passages: Sequence[Passage],
     siblings: Sequence[LinkTarget],
     *,
-    existing_slugs: Collection[str],
+    slug: str | None = None,
+    existing_slugs: Collection[str] = (),
     page_titles: Mapping[str, str] | None = None,
 ) -> Document:
-    """``sections`` in the outline's order; ``existing_slugs`` are those of other articles; ``page_titles`` by URL.
+    """``sections`` in the outline's order; ``slug`` is the planned one, else it is made of the keyword, unlike
+    ``existing_slugs`` (those of other articles); ``page_titles`` by URL name the references.
 
     Raises ValueError when the number of sections is not the outline's.
     """
@@ -115,12 +118,13 @@ def assemble(
     )
     references = references_of(sections, passages, page_titles or {})
     markdown = compose_markdown(outline.title, numbered, references)
-    slug = slug_of(plan.keyword, existing_slugs)
+    slug = slug or slug_of(plan.keyword, existing_slugs)
     word_count = sum(len(words(text)) for content in sections for block in content.blocks for text in block.texts)
     return Document(
         article_id=plan.article_id,
         keyword=plan.keyword,
         role=plan.role,
+        hub_keyword=plan.hub,
         locale=brief.locale,
         title=outline.title,
         slug=slug,
@@ -191,14 +195,14 @@ def planned_slugs(plans: Sequence[ArticlePlan], taken: Collection[str] = ()) -> 
     return slugs
 
 
-def site_base_url(organization: Organization) -> str:
+def site_base_url(organization_url: str) -> str:
     """Where the published folder belongs on the organization's site; ends with a slash."""
-    parts = urlsplit(organization.url if "//" in organization.url else f"https://{organization.url}")
+    parts = urlsplit(organization_url if "//" in organization_url else f"https://{organization_url}")
     return urlunsplit((parts.scheme or "https", parts.netloc, f"{parts.path.rstrip('/')}/{ARTICLES_PATH}/", "", ""))
 
 
-def page_url(organization: Organization, slug: str) -> str:
-    return f"{site_base_url(organization)}{slug}.html"
+def page_url(organization_url: str, slug: str) -> str:
+    return f"{site_base_url(organization_url)}{slug}.html"
 
 
 # --- references and links ---
@@ -383,7 +387,7 @@ def _json_ld(
     word_count: int,
 ) -> dict[str, Any]:
     """BlogPosting and BreadcrumbList; dates are added at publishing."""
-    url = page_url(brief.organization, slug)
+    url = page_url(brief.organization.url, slug)
     publisher = {"@type": "Organization", "name": clean_text(brief.organization.name), "url": brief.organization.url}
     posting = {
         "@type": "BlogPosting",
@@ -401,7 +405,7 @@ def _json_ld(
     }
     trail = (
         (publisher["name"], brief.organization.url),
-        ("Articles", site_base_url(brief.organization)),
+        ("Articles", site_base_url(brief.organization.url)),
         (outline.title, url),
     )
     breadcrumbs = {

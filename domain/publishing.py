@@ -1,10 +1,11 @@
 """What a publisher is asked to do, and what it answers."""
 
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from domain.assembly import Document
+from domain.assembly import Document, content_hash, relink
 from domain.brief import Organization, PublishMode
 from domain.money import Frozen
 
@@ -17,11 +18,16 @@ class PublicationState(StrEnum):
 
 
 class PublicationRequest(Frozen):
-    """One article for one target. ``content_hash`` is the hash that was approved; ``published_at`` (aware UTC) is a
-    stored time, so that a repeated request writes the same page; ``site_name`` names the workflow for people."""
+    """One article for one target.
+
+    ``content_hash`` is the hash that was approved. ``published_at`` (aware UTC) has to be a stored time, so that a
+    repeated request writes the same page; without it the page carries no date. ``domain`` is the organization's bare
+    domain, ``workflow_name`` tells its workflows apart for people.
+    """
 
     publication_id: UUID
     workflow_id: UUID
+    workflow_name: str
     article_id: UUID
     slug: str
     document: Document
@@ -29,8 +35,8 @@ class PublicationRequest(Frozen):
     mode: PublishMode
     is_demo_text: bool
     organization: Organization
+    domain: str
     published_at: datetime | None = None
-    site_name: str | None = None
 
 
 class PublicationResult(Frozen):
@@ -43,7 +49,7 @@ class PublicationResult(Frozen):
 
 
 class PublishedArticle(Frozen):
-    """A published article as index, sitemap and manifest list it; ``hub_slug`` is None for a hub."""
+    """A published article as index, sitemap and manifest list it; ``hub_slug`` is None where no hub is known."""
 
     article_id: UUID
     slug: str
@@ -53,34 +59,86 @@ class PublishedArticle(Frozen):
     role: str
     word_count: int
     content_hash: str
-    mode: PublishMode
-    published_at: datetime | None = None
     hub_slug: str | None = None
 
 
 class SiteDescription(Frozen):
-    """What a workflow has published, in the plan's order."""
+    """Everything a workflow has published, in the plan's order."""
 
+    workflow_name: str
     organization: Organization
+    domain: str
     locale: str
+    mode: PublishMode
     is_demo_text: bool
     articles: tuple[PublishedArticle, ...]
-    site_name: str | None = None
 
 
-def published_article(request: PublicationRequest, *, hub_slug: str | None = None) -> PublishedArticle:
-    """The entry of a published request."""
-    document = request.document
+def publication_request(
+    *,
+    publication_id: UUID,
+    workflow_id: UUID,
+    workflow_name: str,
+    article_id: UUID,
+    document: Document,
+    content_hash: str,
+    mode: PublishMode,
+    is_demo_text: bool,
+    organization: Organization,
+    domain: str,
+    available_slugs: Mapping[str, str] | Collection[str],
+    published_at: datetime | None = None,
+) -> PublicationRequest:
+    """``available_slugs`` are the slugs that will stand published (a mapping gives their titles too): links to
+    others are dropped, which leaves the content hash as it is."""
+    titles = available_slugs if isinstance(available_slugs, Mapping) else None
+    return PublicationRequest(
+        publication_id=publication_id,
+        workflow_id=workflow_id,
+        workflow_name=workflow_name,
+        article_id=article_id,
+        slug=document.slug,
+        document=relink(document, available_slugs, titles=titles),
+        content_hash=content_hash,
+        mode=mode,
+        is_demo_text=is_demo_text,
+        organization=organization,
+        domain=domain,
+        published_at=published_at,
+    )
+
+
+def site_description(
+    *,
+    workflow_name: str,
+    organization: Organization,
+    domain: str,
+    documents: Sequence[Document],
+    is_demo_text: bool,
+    mode: PublishMode = PublishMode.PUBLISH,
+) -> SiteDescription:
+    """``documents`` in the plan's order."""
+    hubs = {document.keyword: document.slug for document in documents if document.role == "hub"}
+    return SiteDescription(
+        workflow_name=workflow_name,
+        organization=organization,
+        domain=domain,
+        locale=documents[0].locale if documents else "en-US",
+        mode=mode,
+        is_demo_text=is_demo_text,
+        articles=tuple(_published(document, hubs) for document in documents),
+    )
+
+
+def _published(document: Document, hubs: Mapping[str, str]) -> PublishedArticle:
     return PublishedArticle(
-        article_id=request.article_id,
-        slug=request.slug,
+        article_id=document.article_id,
+        slug=document.slug,
         title=document.title,
         description=document.meta_description,
         keyword=document.keyword,
         role=document.role,
         word_count=document.word_count,
-        content_hash=request.content_hash,
-        mode=request.mode,
-        published_at=request.published_at,
-        hub_slug=hub_slug,
+        content_hash=content_hash(document),
+        hub_slug=hubs.get(document.hub_keyword or ""),
     )

@@ -52,9 +52,7 @@ def round_up(amount: Decimal) -> Decimal:
 def cost_above_any_hold(*, request_bytes: int, messages: int, max_tokens: int) -> Decimal:
     """More than the most that the dearest model could charge for a request of that size."""
     prompt_bound = request_bytes + 16 * messages + 64
-    dearest = max(
-        cost_of(price, prompt_tokens=prompt_bound, completion_tokens=max_tokens) for price in PRICES.values()
-    )
+    dearest = max(cost_of(price, prompt_tokens=prompt_bound, completion_tokens=max_tokens) for price in PRICES.values())
     return round_up(dearest * 2 + Decimal("0.01"))
 
 

@@ -11,7 +11,7 @@ rules with how often each matched and fired; ``DELETE /faults`` ends it. Fields 
 ``count``               fires at most so many times (default 1000)
 ``path``                part of the path, such as ``/v1/embeddings``, ``/v1/generation``, ``/sites/payloom``
 ``model``, ``schema``   exact name of the model, of the JSON schema
-``seconds``             how long ``slow`` waits (default 1), ``hang`` hangs (default 60), the Retry-After of a 429 or 503
+``seconds``             how long ``slow`` waits (default 1) and ``hang`` hangs (default 60); the Retry-After
 ``status``              the HTTP status of ``http_status`` (default 500)
 ``where``               for the drops and hangs: ``before_headers``, ``after_headers`` or ``mid_body``
 ``answer_model``        the name that ``other_model`` answers with

@@ -28,7 +28,7 @@ from uuid import uuid4
 
 from aiohttp import web
 from pydantic import ValidationError
-from selectolax.parser import HTMLParser
+from selectolax.lexbor import LexborHTMLParser
 
 from sandbox.answers import Blocks, SiteText, UnanswerableRequestError, answer_for
 from sandbox.answers.embedding import DEFAULT_DIMENSIONS, embed
@@ -189,7 +189,9 @@ class SandboxServer:
     async def models(self, request: web.Request) -> web.StreamResponse:
         _check_key(request)
         _, dropped = await self._misbehave(request, model=None, schema=None)
-        return dropped or web.json_response({"object": "list", "data": [_model_facts(*item) for item in PRICES.items()]})
+        return dropped or web.json_response(
+            {"object": "list", "data": [_model_facts(*item) for item in PRICES.items()]}
+        )
 
     async def generation(self, request: web.Request) -> web.StreamResponse:
         _check_key(request)
@@ -225,9 +227,10 @@ class SandboxServer:
         self, request: web.Request, *, model: str | None, schema: str | None
     ) -> tuple[FaultRule | None, web.StreamResponse | None]:
         """Waits, and either answers in the place of the handler or names the fault that the answer will have."""
-        key = request.headers.get("X-Client-Request-Id") or hashlib.sha256(
-            request.path_qs.encode() + await request.read()
-        ).hexdigest()
+        key = (
+            request.headers.get("X-Client-Request-Id")
+            or hashlib.sha256(request.path_qs.encode() + await request.read()).hexdigest()
+        )
         wait_seconds, fault = self._faults.decide(FaultTarget(request.path, key, model, schema))
         await asyncio.sleep(wait_seconds)
         if fault is None:
@@ -461,12 +464,12 @@ _SPOILED_CONTENT: dict[FaultKind, Callable[[str], str]] = {
 
 
 def _completion_object(answer: Answer) -> dict[str, Any]:
-    choice = {
+    choice: dict[str, Any] = {
         "index": 0,
         "message": {"role": "assistant", "content": answer.content},
         "finish_reason": answer.finish_reason,
     }
-    value = {**_envelope(answer, "chat.completion"), "choices": [choice]}
+    value: dict[str, Any] = {**_envelope(answer, "chat.completion"), "choices": [choice]}
     usage = answer.usage()
     return value if usage is None else {**value, "usage": usage}
 
@@ -568,9 +571,11 @@ async def _drop(
 
 
 async def _hold_open(request: web.Request, seconds: float) -> None:
-    until = asyncio.get_running_loop().time() + seconds
-    while request.transport is not None and asyncio.get_running_loop().time() < until:
-        await asyncio.sleep(min(0.05, seconds))
+    """Until the time is up or the client has gone."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while request.transport is not None:  # noqa: ASYNC110 -- aiohttp tells of a lost client in no other way
+                await asyncio.sleep(0.05)
 
 
 def _halved(parts: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
@@ -619,8 +624,8 @@ def site_texts(sites_dirs: Sequence[Path]) -> list[SiteText]:
 
 
 def _site_text(folder: Path) -> SiteText:
-    pages = [HTMLParser(file.read_bytes()) for file in sorted(folder.glob("*.html"))]
-    home = HTMLParser((folder / "index.html").read_bytes())
+    pages = [LexborHTMLParser(file.read_bytes()) for file in sorted(folder.glob("*.html"))]
+    home = LexborHTMLParser((folder / "index.html").read_bytes())
     title = home.css_first("title")
     texts = [page.body.text(separator=" ") for page in pages if page.body is not None]
     return SiteText(

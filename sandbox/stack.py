@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -87,6 +87,7 @@ async def running_stack(
     prepare: Prepare,
     search_attributes: Mapping[str, str],
     serve_sandbox: bool = True,
+    sites_dirs: Sequence[Path] = (),
     ui: bool = True,
     durable: bool = True,
     max_connections: int = 200,
@@ -95,7 +96,8 @@ async def running_stack(
     """Run the state folder's stack for the body of the `async with`.
 
     `prepare` (migrations: it makes the roles) runs when all servers are up and the database `infin8` exists,
-    before `stack.json` tells others of the stack. Whatever was started is stopped, also when a later part
+    before `stack.json` tells others of the stack. `sites_dirs` are folders of further sites for the sandbox to
+    serve beside its own. Whatever was started is stopped, also when a later part
     fails. Raises LocalStackError, among others when this folder's stack is up already.
     """
     began = time.monotonic()
@@ -113,7 +115,7 @@ async def running_stack(
                 log=log,
             ),
         )
-        sandbox_url = await _start_sandbox(exits, state_dir) if serve_sandbox else ""
+        sandbox_url = await _start_sandbox(exits, state_dir, sites_dirs) if serve_sandbox else ""
         await create_database(postgres.admin_dsn(), DATABASE)
         addresses = _addresses(postgres, temporal, sandbox_url)
         await prepare(addresses)
@@ -184,10 +186,10 @@ async def _kept(exits: contextlib.AsyncExitStack, start: Callable[[], Awaitable[
     return server
 
 
-async def _start_sandbox(exits: contextlib.AsyncExitStack, state_dir: Path) -> str:
+async def _start_sandbox(exits: contextlib.AsyncExitStack, state_dir: Path, sites_dirs: Sequence[Path]) -> str:
     from sandbox.server import start_sandbox_server
 
-    sandbox = await _kept(exits, lambda: start_sandbox_server(state_dir))
+    sandbox = await _kept(exits, lambda: start_sandbox_server(state_dir, sites_dirs=sites_dirs))
     return str(sandbox.url)
 
 

@@ -286,7 +286,7 @@ class IntentWorkflow:
             self._is_parked_by_conflicts = True
 
     async def _write(self, claim: ClaimRef, plan: ArticlesPlan, task: ArticleTask) -> None:
-        label = f"article {task.position} of {plan.total}: {task.keyword}"
+        label = f"article {task.position + 1} of {plan.total}: {task.keyword}"
         child = ArticleInput(
             claim=claim,
             article_id=task.article_id,

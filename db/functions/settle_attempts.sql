@@ -82,6 +82,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     v_attempt spend_attempts;
     v_facts jsonb;
+    v_known jsonb;
     v_booked numeric;
 BEGIN
     v_attempt := lock_attempt(p_attempt_id, p_organization_id);
@@ -101,13 +102,12 @@ BEGIN
     v_booked := CASE v_attempt.state
         WHEN 'ANSWERED' THEN settle_attempt(v_attempt)
         ELSE booked_cost(p_attempt_id) END;
+    v_known := usage_facts(
+        (v_attempt.usage ->> 'prompt_tokens')::bigint, (v_attempt.usage ->> 'completion_tokens')::bigint,
+        CASE WHEN p_cached_tokens IS NOT NULL THEN (v_attempt.usage ->> 'cached_tokens')::bigint END,
+        CASE WHEN p_searches IS NOT NULL THEN (v_attempt.usage ->> 'searches')::bigint END, NULL);
     IF canonical_model(p_model) IS DISTINCT FROM canonical_model(v_attempt.answered_model)
-        OR (v_facts - 'cost_usd') <> (v_attempt.usage - 'cost_usd') || CASE
-            WHEN p_cached_tokens IS NULL THEN jsonb_build_object('cached_tokens', v_facts -> 'cached_tokens')
-            ELSE '{}' END || CASE
-            WHEN p_searches IS NULL THEN jsonb_build_object('searches', v_facts -> 'searches')
-            ELSE '{}' END
-        OR round_up_usd(p_cost) <> v_booked THEN
+        OR v_facts - 'cost_usd' <> v_known - 'cost_usd' OR round_up_usd(p_cost) <> v_booked THEN
         RAISE EXCEPTION 'attempt % was answered with other facts: model %, usage %, booked at $%; now came model %, usage %',
             p_attempt_id, v_attempt.answered_model, v_attempt.usage, usd_text(v_booked), p_model, v_facts
             USING ERRCODE = 'IN002';

@@ -56,8 +56,14 @@ class Blocks:
 
 def answer_for(schema: str, blocks: Blocks, sites: Sequence[SiteText]) -> dict[str, Any]:
     """The answer object for a JSON schema's name. Raises UnanswerableRequestError."""
-    from sandbox.answers import article_outline, article_repair, article_section
-    from sandbox.answers import competitor_discovery, competitor_labels, icp
+    from sandbox.answers import (
+        article_outline,
+        article_repair,
+        article_section,
+        competitor_discovery,
+        competitor_labels,
+        icp,
+    )
 
     answers: Mapping[str, Callable[[Blocks], dict[str, Any]]] = {
         "icp": icp.answer,

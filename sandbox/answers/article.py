@@ -3,14 +3,30 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from sandbox.answers import Blocks
-from sandbox.answers.text import Passage, count_phrase, digest, is_plural
+from sandbox.answers.grammar import PURPOSES
+from sandbox.answers.lexicon import word_set
+from sandbox.answers.text import Passage, digest, is_plural, pick
 
 UNNAMED_FIRMS = "many organizations"
 _QUESTION_WORDS = re.compile(r"^(how|what|why|when|who|which|where|is|are|can|should|does|do)\b", re.IGNORECASE)
+_PLAIN_VERBS = word_set(
+    """
+    accept add approve automate avoid build buy calculate capture check choose collect compare create cut find
+    fix get handle hire improve increase keep learn make manage match pay prevent process reduce reconcile
+    remove repair run save schedule sell send set speed start stop store track understand use
+    """
+)
 _AUDIENCE_BREAK = re.compile(r"\s+(?:at|in|of|for|from|with|on|within)\s+", re.IGNORECASE)
+
+
+class PhraseKind(StrEnum):
+    NOUN = "noun"
+    VERB = "verb"
+    QUESTION = "question"
 
 
 @dataclass(frozen=True)
@@ -52,7 +68,9 @@ class ArticleFacts:
     def owns(self, thing: str) -> bool:
         """Whether this article, and none of its siblings, is the one to use a thing they could all use."""
         mine = digest(self.keyword.lower(), thing)
-        return all(digest(rival.lower(), thing) < mine for rival in self.rivals if rival.lower() != self.keyword.lower())
+        return all(
+            digest(rival.lower(), thing) < mine for rival in self.rivals if rival.lower() != self.keyword.lower()
+        )
 
 
 def _audience(brief: Mapping[str, Any]) -> tuple[str, str]:
@@ -64,8 +82,38 @@ def _audience(brief: Mapping[str, Any]) -> tuple[str, str]:
     return "the people involved", UNNAMED_FIRMS
 
 
-def heading_pattern(template: str) -> re.Pattern[str]:
-    """Reads a heading made from the template; the group ``kw`` is what it was made about."""
-    pattern = re.escape(template).replace(re.escape("{kw}"), "(?P<kw>.+)").replace(re.escape("{who}"), ".+")
-    pattern = pattern.replace(re.escape("{firms}"), ".+")
-    return re.compile(f"^{re.sub(r'<([^<>|]*)' + PIPE + r'([^<>|]*)>', r'(?:' + GROUPS, pattern)}$", re.IGNORECASE)
+def read_heading(heading: str) -> tuple[str | None, str | None]:
+    """Purpose and subject of a heading that was made from the grammar; None and None for another one."""
+    for name, purpose in PURPOSES.items():
+        for template in purpose.headings:
+            match = _heading_pattern(template).match(heading)
+            if match is not None:
+                return name, match["kw"]
+    return None, None
+
+
+def _heading_pattern(template: str) -> re.Pattern[str]:
+    pieces = re.split(r"(\{\w+\}|<[^>]*>)", template)
+    slots = {"{kw}": "(?P<kw>.+?)"}
+    parts = [slots.get(piece, ".+?") if piece[:1] in ("{", "<") else re.escape(piece) for piece in pieces]
+    return re.compile(f"^{''.join(parts)}$", re.IGNORECASE)
+
+
+def purposes_of(headings: Sequence[str]) -> list[str]:
+    """One purpose for each heading, none twice while there are enough; foreign headings get what is left."""
+    read = [read_heading(heading)[0] for heading in headings]
+    spare = [name for name in PURPOSES if name not in read]
+    return [
+        name or (spare.pop(0) if spare else pick(list(PURPOSES), heading))
+        for name, heading in zip(read, headings, strict=True)
+    ]
+
+
+def phrase_kind(phrase: str) -> PhraseKind:
+    """Whether a phrase can stand as a noun phrase in a sentence."""
+    first = phrase.split(maxsplit=1)[0].lower() if phrase.split() else ""
+    if _QUESTION_WORDS.match(phrase):
+        return PhraseKind.QUESTION
+    if first in _PLAIN_VERBS and len(phrase.split()) > 1:
+        return PhraseKind.VERB
+    return PhraseKind.NOUN

@@ -54,5 +54,6 @@ def _statements(icp: Any) -> list[str]:
 
 def _why(wanted: Sequence[str], site: SiteText) -> str:
     counts = Counter(content_stems(site.text))
-    shared = sorted({name for name in wanted if counts[name] and len(name) > 3}, key=lambda name: (-counts[name], name))
-    return f"Its pages speak of the same matters: {joined(shared[:3])}." if shared else "Its pages are the nearest here."
+    names = {name for name in wanted if counts[name] and len(name) > 3}
+    shared = sorted(names, key=lambda name: (-counts[name], name))
+    return f"Its pages speak of the same matters: {joined(shared[:3])}." if shared else "It is the nearest site here."

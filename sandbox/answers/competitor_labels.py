@@ -10,8 +10,11 @@ from sandbox.answers.text import content_stems, joined, noun_phrases, sentences,
 
 _SELLS_WORDS_MAX = 10
 _TITLE_BREAK = re.compile(r"\s+[|–—·-]\s+|:\s+")
-_QUESTION = re.compile(r"^(how|what|why|when|who|which|where|guide|is|are|can|should)\b|\b(guide|checklist|examples?|"
-                       r"template|definition|meaning|explained|basics|tips|best practices|process|steps)\b", re.I)  # fmt: skip
+_QUESTION = re.compile(
+    r"^(how|what|why|when|who|which|where|guide|is|are|can|should)\b|\b(guide|checklist|examples?|template|definition|"
+    r"meaning|explained|basics|tips|best practices|process|steps)\b",
+    re.I,
+)
 _BUY = re.compile(r"\b(buy|price|prices|pricing|cost|quote|demo|trial|discounts?|order|hire|subscription)\b", re.I)
 _COMPARE = re.compile(
     r"\b(best|top|vs|versus|compare|comparison|alternatives?|reviews?|software|system|systems|tool|tools|platform|"

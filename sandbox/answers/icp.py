@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.answers import Blocks
+from sandbox.answers.lexicon import FUNCTION_WORDS, word_set
 from sandbox.answers.text import (
-    FUNCTION_WORDS,
     Passage,
-    content_stems,
     contains_phrase,
+    content_stems,
     joined,
     noun_phrases,
     sentences,
@@ -44,19 +44,24 @@ _COUNTRIES = {
     "AU": "Australia",
     "NZ": "New Zealand",
 }
-_ORGANIZATION_NOUNS = (
-    "distributors wholesalers manufacturers retailers cities municipalities councils operators agencies companies "
-    "firms businesses schools hospitals clinics universities shops stores restaurants hotels contractors builders "
-    "farms growers laboratories banks insurers startups studios practices offices departments providers suppliers "
-    "brands publishers nonprofits charities dealers carriers landlords makers producers bakeries breweries households "
-    "owners associations cooperatives utilities consultancies workshops garages museums libraries campuses "
-    "organizations"
-).split()
-_ROLE_NOUNS = (
-    "controller manager director officer clerk coordinator planner owner founder accountant treasurer buyer engineer "
-    "mechanic technician supervisor administrator analyst specialist bookkeeper lead head chief dispatcher architect "
-    "developer designer teacher nurse doctor editor marketer consultant president partner CFO CEO COO CTO CIO"
-).split()
+_ORGANIZATION_NOUNS = word_set(
+    """
+    distributors wholesalers manufacturers retailers cities municipalities councils operators agencies companies
+    firms businesses schools hospitals clinics universities shops stores restaurants hotels contractors builders
+    farms growers laboratories banks insurers startups studios practices offices departments providers suppliers
+    brands publishers nonprofits charities dealers carriers landlords makers producers bakeries breweries
+    households owners associations cooperatives utilities consultancies workshops garages museums libraries
+    campuses organizations
+    """
+)
+_ROLE_NOUNS = word_set(
+    """
+    controller manager director officer clerk coordinator planner owner founder accountant treasurer buyer
+    engineer mechanic technician supervisor administrator analyst specialist bookkeeper lead head chief
+    dispatcher architect developer designer teacher nurse doctor editor marketer consultant president partner
+    CFO CEO COO CTO CIO
+    """
+)
 _SENIOR = re.compile(r"\b(CFO|CEO|COO|CTO|CIO|chief|head|director|owner|founder|president|partner|treasurer)\b", re.I)
 _MIDDLE = re.compile(r"\b(controller|manager|lead|supervisor|planner|officer|architect|administrator)\b", re.I)
 _PAIN = re.compile(
@@ -164,8 +169,10 @@ def topics_of(brief: dict[str, Any], texts: Sequence[str], limit: int = 6) -> li
     return ranked or noun_phrases(description, words_min=1)[:limit] or [f"what {brief['organization']['name']} offers"]
 
 
-def _add_industries(profile: _Profile, brief: dict[str, Any], passages: Sequence[Passage], topics: Sequence[str]) -> None:
-    nouns = "|".join(_ORGANIZATION_NOUNS)
+def _add_industries(
+    profile: _Profile, brief: dict[str, Any], passages: Sequence[Passage], topics: Sequence[str]
+) -> None:
+    nouns = "|".join(sorted(_ORGANIZATION_NOUNS))
     pattern = re.compile(rf"\b((?:[a-z][a-z-]+ ){{0,2}}(?:{nouns}))\b", re.I)
     found: Counter[str] = Counter()
     for text in [*brief_sentences(brief), *(passage.text for passage in passages)]:
@@ -183,7 +190,7 @@ def _without_contained(names: Sequence[str]) -> list[str]:
 def _without_function_words(phrase: str) -> str:
     kept: list[str] = []
     for word in reversed(phrase.split()):
-        if word.lower() in FUNCTION_WORDS or word.lower().endswith(("ed", "es")) and kept:
+        if word.lower() in FUNCTION_WORDS or (word.lower().endswith(("ed", "es")) and kept):
             break
         kept.insert(0, word)
     return " ".join(kept)
@@ -245,7 +252,7 @@ def _fill_up(
 
 
 def _buyer_roles(profile: _Profile, brief: dict[str, Any], passages: Sequence[Passage]) -> list[dict[str, str]]:
-    nouns = "|".join(_ROLE_NOUNS)
+    nouns = "|".join(sorted(_ROLE_NOUNS))
     pattern = re.compile(rf"\b((?:[a-z][a-z-]+ ){{0,2}}(?:{nouns}))s?\b", re.I)
     found: Counter[str] = Counter()
     for text in [*brief_sentences(brief), *(passage.text for passage in passages)]:

@@ -76,7 +76,7 @@ async def assert_books_balance(admin: AdminSession) -> None:
     assert [dict(row) for row in await admin.fetch(MISBOOKED)] == []
 
 
-def chat(model: str = MINI, *, max_tokens: int = 100, text: str = "Who buys this?", **more: Any) -> ProviderRequest:
+def chat(model: str = MINI, *, max_tokens: int = 1000, text: str = "Who buys this?", **more: Any) -> ProviderRequest:
     body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": max_tokens, **more}
     return ProviderRequest(
         model=model, path="/chat/completions", body=json.dumps(body), messages=1, max_tokens=max_tokens

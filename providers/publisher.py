@@ -1,0 +1,227 @@
+"""Publishes to a folder: pages that open in a browser, their Markdown, an index, a sitemap and a manifest.
+
+Layout: ``OUTPUT/DOMAIN/WORKFLOW/SLUG.html`` (and ``.md``), with ``index.html``, ``sitemap.xml`` and ``manifest.json``
+beside the articles, and ``OUTPUT/index.html`` over all sites. Names come from ids, slugs and the domain only. Each
+file is written whole or not at all; a lock per folder lets several publishers work at once.
+"""
+
+import asyncio
+import fcntl
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+from domain import publication_site
+from domain.assembly import content_hash, slug_of
+from domain.errors import ConfigurationError, ProviderUnavailableError
+from domain.publication_site import Manifest
+from domain.publishing import PublicationRequest, PublicationResult, PublicationState, SiteDescription
+
+LOCK_FILE = ".lock"
+MANIFEST_FILE = "manifest.json"
+NAME_CHARACTERS_MAX = 40
+LOCK_TIMEOUT_SECONDS = 30.0
+_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+
+
+class _RefusedError(Exception):
+    """The request can't be carried out; the message says why and what to do."""
+
+
+class FilesPublisher:
+    """``output_dir`` is made when it is first written to."""
+
+    def __init__(self, output_dir: Path | str) -> None:
+        self._output_dir = Path(output_dir)
+
+    async def publish(self, request: PublicationRequest) -> PublicationResult:
+        """Writes the article's files. The same again is UNCHANGED; whatever hinders is FAILED with the reason."""
+        try:
+            return await asyncio.to_thread(self._publish, request)
+        except _RefusedError as error:
+            return PublicationResult(state=PublicationState.FAILED, reason=str(error))
+        except OSError as error:
+            return PublicationResult(state=PublicationState.FAILED, reason=self._reason(error))
+
+    async def finish(self, workflow_id: UUID, site: SiteDescription) -> str:
+        """Rebuilds index, sitemap and manifest from exactly the site's articles, and the overview of all sites.
+
+        Returns the path of the site's index. Raises ConfigurationError when the folder is not ours to write,
+        ProviderUnavailableError when it can't be written now.
+        """
+        try:
+            return await asyncio.to_thread(self._finish, workflow_id, site)
+        except _RefusedError as error:
+            raise ConfigurationError(str(error)) from error
+        except OSError as error:
+            raise ProviderUnavailableError(self._reason(error)) from error
+
+    def _reason(self, error: OSError) -> str:
+        return f"can't write {error.filename or self._output_dir}: {error.strerror}; mend that and retry"
+
+    def _publish(self, request: PublicationRequest) -> PublicationResult:
+        _check(request)
+        folder = self._site_folder(request.domain, request.workflow_name, request.workflow_id)
+        with _locked(folder):
+            manifest = _manifest_in(folder) or publication_site.manifest_of_request(request)
+            page_path = _inside(folder, f"{request.slug}.html")
+            _check_owner(request, manifest, page_path)
+            earlier = manifest.entry(request.article_id)
+            entry = publication_site.manifest_entry(request, earlier)
+            files = {
+                page_path: publication_site.render_page(request, entry.dates),
+                _inside(folder, f"{request.slug}.md"): publication_site.render_markdown(request, entry.dates),
+            }
+            changed = [_write_when_other(path, text) for path, text in files.items()]
+            if entry != earlier:
+                changed.append(_store_manifest(folder, manifest.with_entry(entry)))
+            state = PublicationState.PUBLISHED if any(changed) else PublicationState.UNCHANGED
+            external_id = str(page_path.relative_to(self._output_dir.resolve()))
+            return PublicationResult(state=state, external_id=external_id, url=page_path.as_uri())
+
+    def _finish(self, workflow_id: UUID, site: SiteDescription) -> str:
+        folder = self._site_folder(site.domain, site.workflow_name, workflow_id)
+        with _locked(folder):
+            manifest = publication_site.manifest_of_site(workflow_id, site, _manifest_in(folder))
+            _store_manifest(folder, manifest)
+            _write_when_other(folder / "index.html", publication_site.render_index(manifest))
+            _write_when_other(folder / "sitemap.xml", publication_site.render_sitemap(manifest))
+        self._write_overview()
+        return str(folder / "index.html")
+
+    def _write_overview(self) -> None:
+        root = self._output_dir.resolve()
+        with _locked(root):
+            sites = [
+                (str(path.parent.relative_to(root)), manifest)
+                for path in sorted(root.glob(f"*/*/{MANIFEST_FILE}"))
+                if (manifest := _readable_manifest_in(path.parent)) and manifest.articles
+            ]
+            sites.sort(key=lambda site: (site[1].organization_name.casefold(), site[0]))
+            _write_when_other(root / "index.html", publication_site.render_overview(sites))
+
+    def _site_folder(self, domain: str, workflow_name: str, workflow_id: UUID) -> Path:
+        """DOMAIN/NAME-ID: names are for people, the start of the id keeps workflows apart."""
+        safe_domain = re.sub(r"[^a-z0-9.-]+", "-", domain.lower()).strip(".-") or "site"
+        name = slug_of(workflow_name)[:NAME_CHARACTERS_MAX].rstrip("-")
+        return _inside(self._output_dir.resolve(), safe_domain, f"{name}-{workflow_id.hex[:8]}")
+
+
+def _check(request: PublicationRequest) -> None:
+    if not _SLUG.fullmatch(request.slug) or request.slug != request.document.slug:
+        raise _RefusedError(f"the slug {request.slug!r} is not the document's: write the article anew")
+    found = content_hash(request.document)
+    if found != request.content_hash:
+        raise _RefusedError(
+            f"the article's content ({found[:12]}…) is not what was approved ({request.content_hash[:12]}…): "
+            "approve its present content"
+        )
+
+
+def _check_owner(request: PublicationRequest, manifest: Manifest, page_path: Path) -> None:
+    """A page is overwritten only by the article that it is a page of."""
+    if manifest.workflow_id != request.workflow_id:
+        raise _RefusedError(f"{page_path.parent} belongs to workflow {manifest.workflow_id}: move that folder away")
+    taken = next((one for one in manifest.articles if one.slug == request.slug), None)
+    if taken and taken.article_id != request.article_id:
+        raise _RefusedError(f"the slug {request.slug} is that of article {taken.article_id}: one of them needs another")
+    mark = publication_site.article_mark(request.article_id)
+    if page_path.exists() and mark not in page_path.read_text(encoding="utf-8", errors="replace"):
+        raise _RefusedError(f"{page_path} is a file that this article did not write: move it away and retry")
+
+
+def _manifest_in(folder: Path) -> Manifest | None:
+    path = folder / MANIFEST_FILE
+    try:
+        return publication_site.read_manifest(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise _RefusedError(f"{path} can't be read as a manifest: move it away and retry") from error
+
+
+def _readable_manifest_in(folder: Path) -> Manifest | None:
+    """Of another site: what is wrong with it is not this site's trouble."""
+    try:
+        return _manifest_in(folder)
+    except _RefusedError:
+        return None
+
+
+def _store_manifest(folder: Path, manifest: Manifest) -> bool:
+    return _write_when_other(folder / MANIFEST_FILE, publication_site.render_manifest(manifest))
+
+
+def _inside(folder: Path, *names: str) -> Path:
+    """The path below the folder; a link that leads out of it is refused."""
+    path = folder.joinpath(*names)
+    resolved = path.resolve()
+    if resolved != path or not resolved.is_relative_to(folder):
+        raise _RefusedError(f"{path} leads to {resolved}, outside of {folder}: remove that link")
+    return path
+
+
+def _write_when_other(path: Path, text: str) -> bool:
+    """Writes unless the file says exactly that already, reads back; tells whether it wrote. Raises OSError."""
+    wanted = text.encode()
+    if path.exists() and path.read_bytes() == wanted:
+        return False
+    _write_whole(path, wanted)
+    if path.read_bytes() != wanted:
+        raise OSError(5, "what was written does not read back the same", str(path))
+    return True
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Another process sees the old file or the new one, and after a power cut too."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock file; the operating system lets go of it when the process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    try:
+        _wait_for_lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, folder: Path) -> None:
+    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise _RefusedError(
+                    f"another publisher has held {folder} for {LOCK_TIMEOUT_SECONDS:.0f} s: retry"
+                ) from None
+            time.sleep(0.05)
+        else:
+            return

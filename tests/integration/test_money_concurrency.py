@@ -1,0 +1,339 @@
+"""The cap under load: many workers, overlapping retries, lost replies and zombies on a real Postgres."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from uuid import UUID
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from db import spend
+from domain.errors import ClaimLostError, IdempotencyConflictError
+from domain.spend import AttemptState, DecisionKind, NewAttempt
+from domain.states import State
+from tests.conftest import MakeWorkflow, TenantDatabase, walk
+from tests.integration.money_cases import (
+    DROPPED,
+    MINI,
+    NANO,
+    NOT_BILLED,
+    SONAR,
+    Till,
+    an_answer,
+    an_ask,
+    assert_books_balance,
+    chat,
+)
+
+
+async def authorized(till: Till, attempts: list[NewAttempt]) -> int:
+    """How many of the attempts got through, each asked for by a worker of its own at the same moment."""
+    decisions = await asyncio.gather(*(till.authorize(attempt) for attempt in attempts))
+    return Counter(decision.kind for [decision] in decisions)[DecisionKind.AUTHORIZED]
+
+
+@pytest.mark.parametrize(("calls", "max_tokens"), [(20, 70_000), (100, 10_000), (500, 1_000)])
+@pytest.mark.parametrize("cap", ["a dollar", "exactly", "a nano-dollar less"])
+async def test_L1_a_burst_at_the_edge_of_the_cap_admits_exactly_what_fits(
+    database: TenantDatabase, make_workflow: MakeWorkflow, calls: int, max_tokens: int, cap: str
+) -> None:
+    request = chat(SONAR, max_tokens=max_tokens)
+    probe = Till(database.app, await make_workflow(State.ICP_PROCESSING))
+    hold = (await probe.authorize(an_ask(probe.workflow, request=request)))[0].hold_usd
+    fitting = int(1 / hold)
+    assert 0 < fitting < calls
+    cap_usd = {"a dollar": Decimal(1), "exactly": fitting * hold, "a nano-dollar less": fitting * hold - NANO}[cap]
+    till = Till(database.app, await make_workflow(State.ICP_PROCESSING, cap_usd=cap_usd))
+
+    admitted = await authorized(till, [an_ask(till.workflow, ask, request=request) for ask in range(1, calls + 1)])
+
+    assert admitted == int(cap_usd / hold) == (fitting - 1 if cap == "a nano-dollar less" else fitting)
+    counters = await till.counters()
+    assert counters.held_usd == admitted * hold <= cap_usd
+    assert counters.held_usd + hold > cap_usd
+    await assert_books_balance(database.admin)
+
+
+async def test_L1_the_months_cap_holds_over_several_workflows(
+    database: TenantDatabase, make_workflow: MakeWorkflow
+) -> None:
+    request = chat(SONAR, max_tokens=10_000)
+    tills = [Till(database.app, await make_workflow(State.ICP_PROCESSING)) for _ in range(6)]
+    stranger = Till(database.app, await make_workflow(State.ICP_PROCESSING, domain="payloom.example"))
+    await database.admin.execute("UPDATE plans SET month_cap_usd = 0.5")
+    hold = (await stranger.authorize(an_ask(stranger.workflow, request=request)))[0].hold_usd
+
+    admitted = await asyncio.gather(
+        *(
+            authorized(till, [an_ask(till.workflow, ask, request=request) for ask in range(1, 21)])
+            for till in tills
+        )
+    )
+    assert sum(admitted) == int(Decimal("0.5") / hold) < 120
+    refused = await database.admin.fetch("SELECT DISTINCT refusal->>'scope' FROM spend_attempts WHERE state = 'REFUSED'")
+    assert [row[0] for row in refused] == ["month"]
+    # Another organization's month is another scope.
+    assert (await stranger.authorize(an_ask(stranger.workflow, 2, request=request)))[0].kind is DecisionKind.AUTHORIZED
+    await assert_books_balance(database.admin)
+
+
+async def test_L1_a_full_cap_opens_by_what_settles_below_its_hold(
+    database: TenantDatabase, make_workflow: MakeWorkflow
+) -> None:
+    """Whole calls at the edge: the sum of bills stays below the cap, and the room is used."""
+    till = Till(database.app, await make_workflow(State.ICP_PROCESSING, cap_usd=Decimal("0.05")))
+    bill: list[Decimal] = []
+
+    async def call(ask: int) -> None:
+        attempt = an_ask(till.workflow, ask, request=chat(SONAR))
+        [decision] = await till.authorize(attempt)
+        if decision.kind is DecisionKind.AUTHORIZED and (await till.dispatch(attempt.attempt_id))[0]:
+            bill.append(Decimal("0.0051"))
+            await till.store(attempt.attempt_id, an_answer("0.0051", model=SONAR))
+            await till.settle(attempt.attempt_id)
+
+    await asyncio.gather(*(call(ask) for ask in range(1, 61)))
+    counters = await till.counters()
+    assert sum(bill) == counters.spent_usd <= Decimal("0.05")
+    assert len(bill) >= 8
+    await assert_books_balance(database.admin)
+
+
+async def test_L5_overlapping_duplicates_of_one_uuid_are_one_decision(
+    database: TenantDatabase, make_workflow: MakeWorkflow
+) -> None:
+    till = Till(database.app, await make_workflow(State.ICP_PROCESSING))
+    attempts = [an_ask(till.workflow, ask) for ask in (1, 2, 3)]
+    decisions = await asyncio.gather(*(till.authorize(*attempts) for _ in range(40)))
+    assert all(decided == decisions[0] for decided in decisions)
+    assert await database.admin.fetchval("SELECT count(*) FROM spend_attempts") == 3
+    assert (await till.counters()).held_usd == sum(decision.hold_usd for decision in decisions[0])
+
+
+async def test_L8_many_settle_one_attempt_at_once_and_it_is_booked_once(
+    database: TenantDatabase, make_workflow: MakeWorkflow
+) -> None:
+    till = Till(database.app, await make_workflow(State.ICP_PROCESSING))
+    attempt_ids = [await till.sent(an_ask(till.workflow, ask)) for ask in range(1, 6)]
+    for attempt_id in attempt_ids:
+        await till.store(attempt_id, an_answer())
+    shuffled = [random.Random(seed).sample(attempt_ids, 5) for seed in range(30)]
+    settled = await asyncio.gather(*(till.settle(*order) for order in shuffled))
+    assert {settlement for settlements in settled for settlement in settlements} == set(settled[0])
+    assert len(await till.ledger()) == 5
+    assert (await till.counters()).spent_usd == Decimal("0.0005")
+    await assert_books_balance(database.admin)
+
+
+async def commit_and_lose_the_reply(dsn: str, organization_id: UUID, work: Callable[[object], Awaitable[object]]) -> None:
+    """The server gets COMMIT, the client never hears of it: whether it was done is unknown."""
+    connection = await asyncpg.connect(dsn)
+    await spend_codecs(connection)
+    await connection.execute("BEGIN")
+    await connection.execute("SELECT set_config('app.organization_id', $1, true)", str(organization_id))
+    await work(connection)
+    committing = asyncio.create_task(connection.execute("COMMIT"))
+    await asyncio.sleep(0)
+    connection.terminate()
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)):
+        await committing
+
+
+async def spend_codecs(connection: asyncpg.Connection) -> None:
+    from db.pool import register_codecs
+
+    await register_codecs(connection)
+
+
+async def test_L8_a_lost_commit_reply_costs_nothing_at_any_stage(
+    database: TenantDatabase, make_workflow: MakeWorkflow
+) -> None:
+    till = Till(database.app, await make_workflow(State.ICP_PROCESSING))
+    workflow_id, organization_id = till.workflow.workflow_id, till.organization_id
+    times = {"expires_after_seconds": 60, "call_deadline_seconds": 60}
+    sent: Counter[UUID] = Counter()
+    for number in range(1, 11):
+        attempt = an_ask(till.workflow, number)
+
+        async def authorize(connection: object, attempt: NewAttempt = attempt) -> object:
+            return await spend.authorize(connection, workflow_id, organization_id, [attempt], **times)
+
+        async def dispatch(connection: object, attempt: NewAttempt = attempt) -> object:
+            return await spend.dispatch(connection, workflow_id, organization_id, attempt.attempt_id)
+
+        async def store(connection: object, attempt: NewAttempt = attempt) -> object:
+            return await spend.store_answer(connection, organization_id, attempt.attempt_id, an_answer())
+
+        async def settle(connection: object, attempt: NewAttempt = attempt) -> object:
+            return await spend.settle(connection, organization_id, [attempt.attempt_id])
+
+        await commit_and_lose_the_reply(database.app_dsn, organization_id, authorize)
+        assert (await till.authorize(attempt))[0].kind is DecisionKind.AUTHORIZED
+        if number % 2:
+            await commit_and_lose_the_reply(database.app_dsn, organization_id, dispatch)
+        send_now, row = await till.dispatch(attempt.attempt_id)
+        if not send_now:  # nobody knows that nothing was sent: the hold stays held
+            assert row.state is AttemptState.UNKNOWN
+            continue
+        sent[attempt.attempt_id] += 1
+        await commit_and_lose_the_reply(database.app_dsn, organization_id, store)
+        await till.store(attempt.attempt_id, an_answer())
+        await commit_and_lose_the_reply(database.app_dsn, organization_id, settle)
+        await till.settle(attempt.attempt_id)
+    assert set(sent.values()) == {1}
+    assert len(sent) >= 5
+    counters = await till.counters()
+    assert counters.spent_usd == len(sent) * Decimal("0.0001")
+    assert len(await till.ledger()) == len(sent)
+    await assert_books_balance(database.admin)
+
+
+async def test_L22_zombies_of_an_earlier_claim_spend_nothing_while_the_new_one_works(
+    database: TenantDatabase, make_workflow: MakeWorkflow
+) -> None:
+    old = Till(database.app, await make_workflow(State.ICP_PROCESSING))
+    zombie_asks = [an_ask(old.workflow, ask) for ask in range(1, 21)]
+    await old.authorize(*zombie_asks[:10])
+    sent: list[UUID] = []
+
+    async def zombie(attempt: NewAttempt) -> None:
+        await asyncio.sleep(random.Random(attempt.ask).random() / 20)
+        try:
+            await old.authorize(attempt)
+        except ClaimLostError:
+            return
+        if (await old.dispatch(attempt.attempt_id))[0]:
+            sent.append(attempt.attempt_id)
+            await old.store(attempt.attempt_id, an_answer())
+            await old.settle(attempt.attempt_id)
+
+    async def take_over() -> Till:
+        await asyncio.sleep(0.02)
+        async with database.app.transaction(old.organization_id) as connection:
+            return old.at(await walk(connection, old.workflow, [State.ICP_FAILED, State.ICP_PROCESSING]))
+
+    new, *_ = await asyncio.gather(take_over(), *(zombie(attempt) for attempt in zombie_asks))
+    for attempt in zombie_asks:
+        assert not (await old.dispatch(attempt.attempt_id))[0] if attempt.ask <= 10 else True
+    later = await database.admin.fetchval(
+        """
+        SELECT count(*) FROM spend_attempts AS attempt JOIN workflow_transitions AS took ON took.to_state = 'ICP_FAILED'
+        WHERE attempt.dispatched_at > took.at AND attempt.claim < took.seq
+        """
+    )
+    assert later == 0
+    assert (await new.counters()).held_usd == 0
+    assert (await new.counters()).spent_usd == len(sent) * Decimal("0.0001")
+    await assert_books_balance(database.admin)
+
+
+OPERATIONS = ("authorize", "dispatch", "answer", "overrun", "not_billed", "unknown", "settle", "write_off", "reject",
+              "expire", "retry_step")  # fmt: skip
+
+
+class Player:
+    """Does random things to the attempts of a few workflows, as workers, zombies and reconcilers would."""
+
+    def __init__(self, database: TenantDatabase, tills: list[Till]) -> None:
+        self.database = database
+        self.tills = tills
+        self.claims = {till.workflow.workflow_id: till.workflow.version for till in tills}
+
+    async def play(self, till: Till, operation: str, ask: int, claims_back: int, amount: int) -> None:
+        claim = self.claims[till.workflow.workflow_id] - 2 * claims_back
+        attempt = an_ask(till.workflow, ask, claim=claim, slot_hash=f"question {ask % 3}")
+        try:
+            await self._do(till, operation, attempt, Decimal(amount) * NANO)
+        except (ClaimLostError, IdempotencyConflictError) as error:
+            assert str(error)
+        except spend.BadInputError as error:  # an attempt that was never authorized
+            assert "does not exist" in str(error)
+
+    async def _do(self, till: Till, operation: str, attempt: NewAttempt, cost: Decimal) -> None:
+        attempt_id = attempt.attempt_id
+        match operation:
+            case "authorize":
+                await till.authorize(attempt)
+            case "dispatch":
+                await till.dispatch(attempt_id)
+            case "answer":
+                await till.store(attempt_id, an_answer(cost))
+            case "overrun":
+                await till.store(attempt_id, an_answer(cost + Decimal("0.001"), model=MINI))
+            case "not_billed":
+                await till.store(attempt_id, NOT_BILLED)
+            case "unknown":
+                await till.store(attempt_id, DROPPED)
+            case "settle":
+                await till.settle(attempt_id)
+            case "write_off":
+                await till.using(self.database.operator).write_off(attempt_id)
+            case "reject":
+                await till.reject(attempt_id)
+            case "expire":
+                await till.expire()
+            case _:
+                await self._retry_step(till)
+
+    async def _retry_step(self, till: Till) -> None:
+        workflow_id = till.workflow.workflow_id
+        async with till.database.transaction(till.organization_id) as connection:
+            row = await connection.fetchrow("SELECT state, version FROM intent_workflows WHERE id = $1", workflow_id)
+            now = till.workflow.__class__(workflow_id, till.organization_id, State(row["state"]), row["version"])
+            self.claims[workflow_id] = (await walk(connection, now, [State.ICP_FAILED, State.ICP_PROCESSING])).version
+
+
+moves = st.lists(
+    st.tuples(
+        st.sampled_from(OPERATIONS), st.integers(1, 3), st.integers(0, 1), st.integers(0, 300_000)
+    ),
+    min_size=10,
+    max_size=40,
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(moves=moves)
+async def test_L10_counters_are_the_sums_of_the_rows_after_any_sequence(
+    database: TenantDatabase, make_workflow: MakeWorkflow, moves: list[tuple[str, int, int, int]]
+) -> None:
+    till = Till(database.app, await make_workflow(State.ICP_PROCESSING))
+    await database.admin.execute("UPDATE organization_months SET frozen_reason = NULL")
+    player = Player(database, [till])
+    for operation, ask, claims_back, amount in moves:
+        await player.play(till, operation, ask, claims_back, amount)
+    await assert_books_balance(database.admin)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_L10_counters_are_the_sums_of_the_rows_after_concurrent_interleavings(
+    database: TenantDatabase, make_workflow: MakeWorkflow, seed: int
+) -> None:
+    """No deadlock either: the settlements here cross workflows and months in the one order."""
+    tills = [Till(database.app, await make_workflow(State.ICP_PROCESSING)) for _ in range(3)]
+    player = Player(database, tills)
+    random_ = random.Random(seed)
+    # What every attempt needs is likelier than what disturbs it.
+    weights = [6, 6, 6, 1, 2, 3, 6, 2, 1, 1, 1]
+
+    async def worker(number: int) -> None:
+        mine = random.Random(seed * 1000 + number)
+        for _ in range(25):
+            [operation] = mine.choices(OPERATIONS, weights)
+            await player.play(mine.choice(tills), operation, mine.randint(1, 6), mine.randint(0, 1), mine.randint(0, 9999))
+
+    async def observer() -> None:
+        """L1 in every committed snapshot, not only at the end."""
+        for _ in range(15):
+            await assert_books_balance(database.admin)
+            await asyncio.sleep(0.05)
+
+    await asyncio.gather(observer(), *(worker(number) for number in range(random_.randint(12, 16))))
+    await assert_books_balance(database.admin)
+    states = Counter(row["state"] for row in await database.admin.fetch("SELECT state FROM spend_attempts"))
+    assert len(states) >= 4, states
