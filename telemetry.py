@@ -26,6 +26,8 @@ _SECRET_KEY = re.compile(
     r"(?:^|_)(?:api_?keys?|authorization|passwords?|passwd|secrets?|cookies?|credentials?|private_key|token|dsn)$",
     re.IGNORECASE,
 )
+# What the renderers need as it is.
+_NOT_FIELDS = frozenset({"exc_info", "_record", "_from_structlog"})
 _SECRET_LOOKS = (
     (re.compile(r"\b(sk|pplx|ghp|xox[bp])-[A-Za-z0-9_-]{16,}"), rf"\1-{REDACTED}"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {REDACTED}"),
@@ -107,12 +109,12 @@ class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
 
 
 def _spellings(secrets: Sequence[str]) -> tuple[str, ...]:
-    """A secret as it is and as JSON or Python would escape it, longest first."""
-    spellings = {
-        spelling
-        for secret in secrets
-        if len(secret) >= SECRET_CHARACTERS_MIN
-        for spelling in (secret, json_format.dumps(secret)[1:-1], json_format.dumps(secret, ensure_ascii=False)[1:-1])
+    """A secret as it is and as Python, JSON or the one inside the other would escape it, longest first."""
+    as_python = {
+        form for secret in secrets if len(secret) >= SECRET_CHARACTERS_MIN for form in (secret, repr(secret)[1:-1])
+    }
+    spellings = as_python | {
+        json_format.dumps(form, ensure_ascii=ascii_only)[1:-1] for form in as_python for ascii_only in (True, False)
     }
     return tuple(sorted(spellings, key=len, reverse=True))
 
@@ -128,7 +130,7 @@ def redact_text(text: str, secrets: Sequence[str]) -> str:
 
 def redact_secret_keys(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """A processor: the value of a field whose name says it is a secret is not shown, at any depth."""
-    return {key: _redacted(key, value) for key, value in event.items()}
+    return {key: value if key in _NOT_FIELDS else _redacted(key, value) for key, value in event.items()}
 
 
 def _redacted(key: object, value: Any) -> Any:

@@ -16,11 +16,11 @@ from db.articles import ArticleRow
 from db.pool import Connection, Database
 from db.publications import PublicationIntent
 from db.transitions import Advance
-from domain import assembly, publishing
+from domain import publishing
 from domain.assembly import Document
 from domain.decisions import ApproveArticles
 from domain.errors import BadInputError, InvalidModelOutputError
-from domain.identifiers import decision_transition_id, publication_id_of, run_transition_id
+from domain.identifiers import bare_domain, decision_transition_id, publication_id_of, run_transition_id
 from domain.money import Frozen
 from domain.progress import ClaimRef, Judged, JudgedKind, Progress, WorkflowRef
 from domain.publishing import PublicationRequest, PublicationResult, SiteDescription
@@ -284,37 +284,28 @@ class PublishActivities:
 
 def _publication(case: Case, article: AcceptedArticle, approved: Sequence[AcceptedArticle]) -> PublicationRequest:
     """Related links to siblings that don't go out are dropped; the approved content stays as it is."""
-    return PublicationRequest(
+    return publishing.publication_request(
         publication_id=publication_id_of(article.row.article_id, case.brief.publish.target),
         workflow_id=case.workflow_id,
+        workflow_name=case.record.name,
         article_id=article.row.article_id,
-        slug=article.document.slug,
-        document=assembly.relink(
-            article.document,
-            [found.document.slug for found in approved],
-            titles={found.document.slug: found.document.title for found in approved},
-        ),
+        document=article.document,
         content_hash=article.content_hash,
         mode=case.brief.publish.mode,
         is_demo_text=case.settings.is_demo_text,
         organization=case.brief.organization,
+        domain=bare_domain(case.brief.organization.url),
+        available_slugs={found.document.slug: found.document.title for found in approved},
         published_at=article.approved_at,
-        site_name=case.record.name,
     )
 
 
 def _site(case: Case, published: Sequence[AcceptedArticle]) -> SiteDescription:
-    hubs = {article.row.cluster_id: article.document.slug for article in published if article.row.role == "hub"}
-    return SiteDescription(
+    return publishing.site_description(
+        workflow_name=case.record.name,
         organization=case.brief.organization,
-        locale=case.brief.locale,
+        domain=bare_domain(case.brief.organization.url),
+        documents=[article.document for article in published],
         is_demo_text=case.settings.is_demo_text,
-        articles=tuple(
-            publishing.published_article(
-                _publication(case, article, published),
-                hub_slug=None if article.row.role == "hub" else hubs.get(article.row.cluster_id),
-            )
-            for article in published
-        ),
-        site_name=case.record.name,
+        mode=case.brief.publish.mode,
     )

@@ -40,6 +40,9 @@ DESCRIPTION_CHARACTERS_MIN, DESCRIPTION_CHARACTERS_MAX = 50, 220
 HEADING_CHARACTERS_MAX = 90
 SECTION_WORDS_MIN, SECTION_WORDS_MAX = 80, 400
 TERMS_PER_SECTION = 4
+SINGLE_TERMS_MAX = 3
+SINGLE_TERM_CHARACTERS_MIN = 6
+SINGLE_TERM_PASSAGES_MIN = 3
 RESERVED_HEADINGS = frozenset({"references", "sources", "related articles", "contents", "table of contents"})
 
 Role = Literal["hub", "spoke"]
@@ -212,35 +215,47 @@ def _score(wanted: set[str], passage: Passage, weights: Mapping[str, float]) -> 
 
 
 def key_terms(keyword: str, spokes: Sequence[str], passages: Sequence[Passage], *, limit: int = 12) -> tuple[str, ...]:
-    """Terms the article has to cover: its keywords, then the phrases of two or three words that most of the
-    passages share (in the text's own spelling, lower case), then single words. No names of the sites, no numbers."""
+    """Terms the article has to cover, in lower case: its keywords (at most half of the limit), then phrases of two or
+    three words that passages near to the keyword share, then up to three single words that several of them do.
+    No names of the sites, no numbers."""
     terms = list(dict.fromkeys(clean_text(term).lower() for term in (keyword, *spokes)))[: max(1, limit // 2)]
     site_names = {bare_domain(passage.url).split(".")[0].replace("-", "") for passage in passages}
-    for phrase in _ranked_phrases(keyword, passages):
-        if len(terms) >= limit:
-            break
+    singles_left = SINGLE_TERMS_MAX
+    for phrase in _ranked_phrases(" ".join((keyword, *spokes)), passages):
         squashed = phrase.replace(" ", "").replace("-", "")
-        if any(len(name) > 2 and name in squashed for name in site_names):
+        is_name = any(len(name) > 2 and name in squashed for name in site_names)
+        is_single = " " not in phrase
+        if is_name or any(_overlap(phrase, term) for term in terms) or (is_single and not singles_left):
             continue
-        if not any(_overlap(phrase, term) for term in terms):
-            terms.append(phrase)
+        singles_left -= is_single
+        terms.append(phrase)
     return tuple(terms[:limit])
 
 
-def _ranked_phrases(keyword: str, passages: Sequence[Passage]) -> list[str]:
+def _ranked_phrases(query: str, passages: Sequence[Passage]) -> list[str]:
+    """Phrases that at least two passages share: those of several words first, by the nearness of their passages."""
+    nearness = _nearness(query, passages)
     holders: dict[tuple[str, ...], set[int]] = {}
     spellings: dict[tuple[str, ...], Counter[str]] = {}
-    wanted = set(content_stems(keyword))
     for passage in passages:
         for phrase in _candidate_phrases(passage.text):
             key = tuple(stems(phrase))
             holders.setdefault(key, set()).add(passage.number)
             spellings.setdefault(key, Counter())[phrase] += 1
     ranked = sorted(
-        (key for key, numbers in holders.items() if len(numbers) > 1),
-        key=lambda key: (-len(holders[key]) * len(key) * (1.5 if wanted & set(key) else 1.0), key),
+        (key for key, numbers in holders.items() if len(numbers) >= (2 if len(key) > 1 else SINGLE_TERM_PASSAGES_MIN)),
+        key=lambda key: (len(key) == 1, -round(sum(nearness[one] for one in holders[key]), 9), -len(key), key),
     )
     return [min(spellings[key].items(), key=lambda item: (-item[1], item[0]))[0] for key in ranked]
+
+
+def _nearness(query: str, passages: Sequence[Passage]) -> dict[int, float]:
+    """From 0.2 (nothing in common with the query) to 1.2 (the nearest), by passage number."""
+    weights = _stem_weights(passages)
+    wanted = set(content_stems(query))
+    scores = {passage.number: _score(wanted, passage, weights) for passage in passages}
+    most = max(scores.values(), default=0.0) or 1.0
+    return {number: 0.2 + score / most for number, score in scores.items()}
 
 
 def _candidate_phrases(text: str) -> list[str]:
@@ -256,7 +271,7 @@ def _candidate_phrases(text: str) -> list[str]:
                 " ".join(run[start : start + size])
                 for size in (1, 2, 3)
                 for start in range(len(run) - size + 1)
-                if size > 1 or len(run[start]) > 4
+                if size > 1 or len(run[start]) >= SINGLE_TERM_CHARACTERS_MIN
             ]
             run = []
     return phrases

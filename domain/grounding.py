@@ -214,7 +214,7 @@ def _straight_quotations(text: str) -> list[tuple[int, int]]:
 
 def _quotable(text: str) -> str:
     plain = clean_text(text).casefold()
-    plain = re.sub('[“”«»„"]', "", plain).replace("’", "'").replace("‘", "'")
+    plain = re.sub('[“”«»„"]', " ", plain).replace("’", "'").replace("‘", "'")
     plain = re.sub("[‐‑‒–—]", "-", plain)
     return " ".join(plain.split()).strip(_QUOTE_TRIM)
 

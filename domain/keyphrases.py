@@ -1,24 +1,28 @@
 """Keyphrases of competitors' pages: what they write about, in words a content team would keep.
 
-Candidates are runs of 2 to 5 words without an inner stop word, taken from titles, headings and text. They are ranked
-by how many competitors and pages carry them and where; fragments of longer phrases, brand names and the furniture of
-web pages fall out.
+Candidates are runs of 2 to 5 words of titles, headings and text that no function word, verb or brand name breaks. They
+are ranked by how many competitors and pages carry them, and where; fragments of longer phrases, names and the
+furniture of web pages fall out.
 """
 
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from domain.identifiers import bare_domain
 from domain.money import Frozen
 from domain.pages import Page, SiteRead
+from domain.text import STOPWORDS, stem
 
 WORDS_MIN = 2
 WORDS_MAX = 5
+COMPOUND_CHARACTERS_MIN = 12
 CHARACTERS_MAX = 80
+REPEATED_PAGES_MIN = 3
+STRONG_PHRASES_MIN = 3
 
 
 class Intent(StrEnum):
@@ -43,45 +47,67 @@ class Keyphrase(Frozen):
     sources: tuple[KeywordSource, ...]
 
 
+class Zone(StrEnum):
+    TITLE = "title"
+    HEADING = "heading"
+    TEXT = "text"
+
+
 def _word_set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-_STOP_WORDS = _word_set("""
-    a about above across after again against all almost along already also although always am among an and another
-    any anyone anything are aren't around as at away back be became because become been before being below best between
-    both but by came can can't cannot come comes could couldn't did didn't do does doesn't doing don't done down during
-    each either else enough even ever every everyone everything far few first for from full further gave get gets
-    getting give given gives go goes going gone good got great had has hasn't have haven't having he her here hers
-    herself him himself his how however i i'm i've if in instead into is isn't it it's its itself just keep keeps kept
-    knows know known last least less let let's lets like likely long lot made make makes making many may maybe me means
-    mean might mine more most much must my myself near need needs never new next no nobody none nor not nothing now of
-    off often on once one ones only onto or other others our ours ourselves out over own per perhaps put puts quite
-    rather really right said same say says see seen several shall she should shouldn't since so some someone something
-    soon still such sure take takes taken tell tells than that that's the their theirs them themselves then there
-    there's these they they're thing things this those though three through thus to together too took toward two under
-    until up upon us use used uses using usually very via want wants was wasn't way we we're we've well went were
-    weren't what what's whatever when where whether which while who who's whole whom whose why will with within without
-    won't would wouldn't yes yet you you're you've your yours yourself today tomorrow yesterday
+# Words that end a phrase wherever they stand: function words of the languages we meet, and verbs that are nothing else.
+_BREAKS = STOPWORDS | _word_set("""
+    almost along already always among another anyone anything back became become becomes best came come comes done
+    enough everyone far first full gave given gone good got great i'm i've instead knows known last least less likely
+    long lot maybe means mine myself near new next nobody none often ones ourselves perhaps quite really right said say
+    says seen several shall someone something soon still sure taken tell tells thus together toward usually
+    whatever whole yes yesterday today tomorrow without within according across
+    adds added allows asks begins brings brought builds built calls chooses closes connects covers creates decides
+    explains finds fits follows gets grows handles happens helps holds includes included joins keeping leaves learns
+    lives looks loses meets moves needs offers pays provides reads receives remains removes replaces runs sees sells
+    sends sent shows shown starts started stays stops takes tells turns waits wants works writes wrote lets puts saves
+    cuts drives ensures enables makes gives goes
     der die das den dem des ein eine einen einem einer eines und oder aber nicht kein keine mit ohne von vom zu zum zur
-    im am auf aus bei beim nach vor über unter für ist sind war waren wird werden wurde wurden hat haben hatte kann
-    können soll sollen muss müssen sich sie er es wir ihr ihre ihren ihrem unser unsere als auch nur noch schon sehr wie
-    was wer wo wenn dass weil durch um bis so dann mehr alle alles
-    le la les un une des du de et ou mais pas ne avec sans pour par sur sous dans est sont était être avoir il elle ils
-    elles nous vous notre votre leur leurs ce cette ces qui que quoi dont où plus très aux au
-    el los las una unos unas y o pero no con sin para por sobre en es son era ser lo su sus nuestro nuestra que qué como
-    más muy al del se""")
-_EDGE_WORDS = _word_set("""
-    add adds added adding allow allows ask asks automatically based become begin begins bring brings built build
-    builds call calls change changes check checks choose click close closes connect connects contact cover covers
-    create creates cut cuts day days decide decides easy easily end ends explain explains fast faster find finds fit
-    fits follow follows free grow grows handle handles happen happens help helps hold holds hour hours include includes
-    join keeping large late later learn leave leaves live look looks lose loses match matches meet meets minute minutes
-    month months move moves open paid pay pays people piece pieces read reads ready receive receives remain remains
-    remove removes replace replaces reply return returns run runs second seconds sell sells send sends sent set sets
-    share show shows shown simple simply small spend spends start starts started stay stays stop stops store stores
-    support supports talk time times try turn turns wait waits watch week weeks work works write writes year years sign
-    several main different various better bigger big low high single every""")
+    im am auf aus bei beim nach vor über unter für ist sind wird werden wurde wurden hat haben hatte kann können soll
+    sollen muss müssen sich sie er es wir ihr ihre ihren ihrem unser unsere als auch nur noch schon sehr wie wer wo wenn
+    dass weil durch um bis dann mehr alle alles einfach erklärt
+    le la les un une du de et ou mais pas ne avec sans pour par sur sous dans est sont était être avoir il elle ils
+    elles nous vous notre votre leur leurs ce cette ces qui que quoi dont où très aux au
+    el los las una unos unas pero con sin para por sobre en es ser lo su sus nuestro nuestra qué como más muy al del se
+    """)
+# At the edge of a phrase they tell that it is a piece of a sentence.
+_WEAK_WORDS = _word_set("""
+    automatically based better big bigger clear common complete day days different easy every fast faster free high
+    hour hours important key large late later low main many minute minutes month months much people piece pieces quick
+    ready real second seconds simple single small smart step steps thing time times various way ways week weeks year
+    years able available entire extra modern multiple powerful quickly reliable seamless several similar straight
+    unique whole
+    """)
+_FINE_LAST_WORDS = _word_set("time times day days")
+# Verbs in the base form: a phrase that begins or ends with one is a slogan or a piece of a sentence.
+_VERBS = _word_set("""
+    accelerate achieve add adjust allow analyze answer apply arrange assign automate avoid become begin bring browse
+    buy calculate choose collect combine compare compute confirm connect convert create decide deliver detect discover
+    earn eliminate empower enable enjoy ensure enter evaluate expand explore extract find follow forget gain generate
+    get give grow handle hire identify implement import improve include increase integrate join keep know learn leave
+    let maintain make manage meet minimize modernize offer onboard optimize organize pay pick prepare prevent protect
+    provide put reach read receive reconcile reduce remove replace resolve run save see sell send serve simplify skip
+    solve spend stay stop streamline submit switch take tell transform try turn understand unlock use verify wait want
+    watch win write
+    """)
+# The same, but as the last word they are nouns: "invoice capture", "purchase order match".
+_NOUN_VERBS = _word_set("""
+    accept approve ask boost build call cancel capture catch change check close cut design download drive email fix help
+    hold launch love match monitor move plan reach request route scale scan schedule secure set share show sign speed
+    start support track trust update upload view visit wait
+    """)
+# Who it is for rather than what it is: alone they make no keyword.
+_AUDIENCE_WORDS = _word_set("""
+    business businesses client clients companies company customer customers employees everyone firm firms organization
+    organizations organisation organisations people staff team teams user users unternehmen kunden mitarbeiter
+    """)
 _FURNITURE = frozenset(
     phrase.strip()
     for phrase in """about us, contact us, privacy policy, terms of service, terms of use, terms and conditions,
@@ -91,64 +117,87 @@ _FURNITURE = frozenset(
     back to top, share this, follow us, our customers, our team, help center, support center, customer login, site map,
     frequently asked questions, asked questions, talk to sales, contact sales, next page, previous page, page not found,
     customer story, customer stories, case study, case studies, press release, blog post, related articles, related
-    posts, recent posts, pricing plan, social media, email address, phone number, opening hours, customer support,
-    cookie consent, product tour, sales team, our story, our mission, our pricing, pricing page, javascript enabled,
-    web browser, demo text, invented company, example company""".replace("\n", " ").split(",")
+    posts, recent posts, pricing plan, pricing plans, social media, email address, phone number, opening hours, customer
+    support, cookie consent, product tour, sales team, pricing page, web browser, demo text, invented company, example
+    company, mailing list, user name, free account, credit card required, quick links, home page, landing page,
+    step by step, in minutes, open source licenses, money back guarantee""".replace("\n", " ").split(",")
 )
 _CONNECTORS = frozenset({"for", "of", "to", "in"})
 _QUESTION_STARTS = (("how", "to"), ("what", "is"), ("what", "are"))
 _DETERMINERS = _word_set("the a an your every each any its their this these those our them it us his her")
-_VERB_SIGNS_BEFORE = _word_set(
-    "can will must should could may might would you we they i don't cannot can't won't never who let's"
-)
+_SUBJECTS = _word_set("can will must should could may might would you we they i don't cannot can't won't never who")
 _TOKEN = re.compile(r"[^\W_]+(?:['’\-–&+.][^\W_]+)*[+#]?")
 _CLAUSE_END = re.compile(r"[.!?:;,]+(?=\s|$)|\s[-–—/&+]\s|[|·•()\[\]{}<>\"“”„«»…—/\n\r\t]")
+_ED_NOUNS = _word_set("need feed seed speed embed shed weed breed")
 _VERB_SHARE = 0.34
-_CAPITALS_SHARE_OF_A_NOUN_CAPITALIZING_LANGUAGE = 0.2
-_ED_NOUNS = frozenset({"need", "feed", "seed", "speed", "embed", "bed", "red", "shed", "weed", "breed"})
-
-
-class Zone(StrEnum):
-    TITLE = "title"
-    HEADING = "heading"
-    TEXT = "text"
-
+_NOUN_CAPITALS_SHARE = 0.2
 
 _ZONE_WEIGHT = {Zone.TITLE: 4.0, Zone.HEADING: 3.0, Zone.TEXT: 1.0}
-_LENGTH_WEIGHT = {2: 1.0, 3: 1.3, 4: 1.2, 5: 1.0}
+_LENGTH_WEIGHT = {1: 0.8, 2: 1.0, 3: 1.3, 4: 1.2, 5: 1.0}
+_REPEATS_COUNTED_MAX = 20
+
+_INTENT_SIGNS = (
+    (Intent.NAVIGATIONAL, _word_set("login signin")),
+    (
+        Intent.INFORMATIONAL,
+        _word_set("how what why when who guide example examples template templates definition meaning tutorial "
+                  "checklist tips basics explained anleitung leitfaden"),
+    ),
+    (Intent.TRANSACTIONAL, _word_set("buy price prices pricing demo trial quote discount preise kaufen")),
+)  # fmt: skip
 
 
 @dataclass
 class _Candidate:
+    """Where a phrase was seen. ``before`` and ``after`` hold its neighbours within the run, "" for none."""
+
     surfaces: Counter[str] = field(default_factory=Counter)
     pages: dict[str, float] = field(default_factory=dict)
     domains: dict[str, str] = field(default_factory=dict)
-    count: int = 0
     zones: set[Zone] = field(default_factory=set)
-
-    def see(self, surface: str, page: Page, domain: str, zone: Zone) -> None:
-        self.surfaces[surface] += 1
-        self.count += 1
-        self.zones.add(zone)
-        self.domains[page.url] = domain
-        self.pages[page.url] = max(self.pages.get(page.url, 0.0), _ZONE_WEIGHT[zone])
+    before: set[str] = field(default_factory=set)
+    after: set[str] = field(default_factory=set)
+    count: int = 0
 
     @property
-    def sites(self) -> int:
-        return len(set(self.domains.values()))
+    def is_supported(self) -> bool:
+        """It stands in a title or heading, or the text says it again."""
+        return self.zones != {Zone.TEXT} or len(self.pages) >= 2 or self.count >= 3
+
+    @property
+    def is_fragment(self) -> bool:
+        """It always stands beside the same word, so that the longer phrase is the keyword."""
+        return any("" not in side and len(side) == 1 for side in (self.before, self.after))
 
     def score(self, words: int) -> float:
-        repeats = min(self.count, 20) / 20
-        return round((sum(self.pages.values()) + repeats) * (2 * self.sites - 1) * _LENGTH_WEIGHT[words], 4)
+        sites = len(set(self.domains.values()))
+        repeats = min(self.count, _REPEATS_COUNTED_MAX) / _REPEATS_COUNTED_MAX
+        return round((sum(self.pages.values()) + repeats) * (2 * sites - 1) * _LENGTH_WEIGHT[words], 4)
 
 
 @dataclass(frozen=True)
 class _Vocabulary:
-    """What the pages themselves say about their words."""
+    """What the pages themselves say about their words. ``words_min`` is 1 where a language writes compounds as one."""
 
     verbs: frozenset[str]
     names: frozenset[str]
     brands: frozenset[str]
+    words_min: int = WORDS_MIN
+
+
+@dataclass(frozen=True)
+class _Occurrence:
+    phrase: tuple[str, ...]
+    before: str
+    after: str
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return _split(self.phrase)
+
+    @property
+    def surface(self) -> str:
+        return " ".join(_lowered(token).removesuffix("'s") for token in self.phrase)
 
 
 def extract_keyphrases(
@@ -157,19 +206,18 @@ def extract_keyphrases(
     """The best phrases of all pages, best first; ``brands`` are names (or domains) besides those of the sites."""
     pages = [(page, bare_domain(read.site)) for read in reads for page in read.pages if not page.is_own_site]
     vocabulary = _vocabulary(pages, brands)
-    candidates: dict[str, _Candidate] = defaultdict(_Candidate)
-    repeated = _repeated_lines(pages)
-    for page, domain in pages:
-        for zone, line in _lines(page):
-            if (domain, _folded_line(line)) not in repeated:
-                for phrase in _keyword_phrases(line, zone, vocabulary):
-                    candidates[folded(" ".join(phrase))].see(_surface(phrase), page, domain, zone)
-    return _ranked(_complete(_supported(candidates)), phrases_max)
+    candidates = _candidates(pages, vocabulary)
+    return _ranked(_chosen(candidates), phrases_max)
 
 
 def folded(text: str) -> str:
     """The form under which two spellings of a keyword are the same: lower case, no hyphens, words in the singular."""
-    return " ".join(map(_singular, _words(text)))
+    return " ".join(map(stem, words_of(text)))
+
+
+def words_of(text: str) -> list[str]:
+    """Words in lower case; a hyphenated compound counts as its parts, a possessive as its noun."""
+    return list(_split(_TOKEN.findall(unicodedata.normalize("NFC", text))))
 
 
 def normalized_keyword(text: str) -> str:
@@ -180,36 +228,70 @@ def normalized_keyword(text: str) -> str:
 
 def intent_of(text: str) -> Intent:
     """Intent by the words of a keyword; commercial when none says otherwise, for seeds come from pages that sell."""
-    words = set(_words(text))
+    words = set(words_of(text))
     return next((intent for intent, signs in _INTENT_SIGNS if words & signs), Intent.COMMERCIAL)
 
 
-_INTENT_SIGNS = (
-    (Intent.NAVIGATIONAL, _word_set("login signin portal dashboard")),
-    (
-        Intent.INFORMATIONAL,
-        _word_set("how what why when guide example examples template definition meaning tutorial checklist tips"),
-    ),
-    (Intent.TRANSACTIONAL, _word_set("buy price prices pricing cost demo trial quote discount")),
-)
+# What the pages say about their words
 
 
-# Words
+def _vocabulary(pages: Sequence[tuple[Page, str]], brands: Iterable[str]) -> _Vocabulary:
+    words, verbal, lowered, raised = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    for page, _ in pages:
+        for passage in page.passages:
+            for clause in _CLAUSE_END.split(passage):
+                tokens = _TOKEN.findall(clause)
+                words.update(map(_lowered, tokens))
+                verbal.update(_verb_uses(tokens))
+                lowered.update(token for token in tokens if token.islower())
+                raised.update(_lowered(token) for token in tokens[1:] if token[0].isupper() and not token.isupper())
+    nouns_are_raised = raised.total() > _NOUN_CAPITALS_SHARE * max(1, words.total())
+    return _Vocabulary(
+        verbs=frozenset(word for word, count in verbal.items() if count >= _VERB_SHARE * words[word]),
+        names=frozenset() if nouns_are_raised else frozenset(word for word in raised if not lowered[word]),
+        brands=_brands(pages, brands, lowered),
+        words_min=1 if nouns_are_raised else WORDS_MIN,
+    )
 
 
-def _words(text: str) -> list[str]:
-    plain = unicodedata.normalize("NFC", text).lower().replace("’", "'").removesuffix("'s")
-    return [word for token in _TOKEN.findall(plain) for word in re.split(r"[-–]", token.removesuffix("'s")) if word]
+def _verb_uses(tokens: Sequence[str]) -> Iterator[str]:
+    """Words that stand before a determiner or after a subject, as verbs do."""
+    lower = ["", *map(_lowered, tokens), ""]
+    for before, word, after in zip(lower, lower[1:], lower[2:], strict=False):
+        if after in _DETERMINERS or before in _SUBJECTS:
+            yield word
 
 
-def _singular(word: str) -> str:
-    if len(word) <= 3 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
-        return word
-    if word.endswith("ies") and len(word) > 4:
-        return f"{word[:-3]}y"
-    if word.endswith(("ches", "shes", "xes", "sses", "zes")):
-        return word[:-2]
-    return word[:-1]
+def _brands(pages: Sequence[tuple[Page, str]], brands: Iterable[str], lowered: Mapping[str, int]) -> frozenset[str]:
+    """Names of the sites and those given, in one word; a name that the texts use as a plain word is none."""
+    given = ["".join(words_of(brand.split(".")[0] if "." in brand else brand)) for brand in brands]
+    domains = ["".join(words_of(domain.split(".")[0])) for _, domain in pages]
+    return frozenset(brand for brand in (*given, *domains) if brand and lowered.get(brand, 0) < 2)
+
+
+# Candidates
+
+
+def _candidates(pages: Sequence[tuple[Page, str]], vocabulary: _Vocabulary) -> dict[str, _Candidate]:
+    candidates: dict[str, _Candidate] = defaultdict(_Candidate)
+    furniture = _repeated_lines(pages)
+    for page, domain in pages:
+        for zone, line in _lines(page):
+            if (domain, _folded_line(line)) not in furniture:
+                for occurrence in _occurrences(line, zone, vocabulary):
+                    key = " ".join(map(stem, occurrence.words))
+                    _record(candidates[key], occurrence, page.url, domain, zone)
+    return candidates
+
+
+def _record(candidate: _Candidate, occurrence: _Occurrence, url: str, domain: str, zone: Zone) -> None:
+    candidate.count += 1
+    candidate.surfaces[occurrence.surface] += 1
+    candidate.zones.add(zone)
+    candidate.before.add(stem(occurrence.before))
+    candidate.after.add(stem(occurrence.after))
+    candidate.domains[url] = domain
+    candidate.pages[url] = max(candidate.pages.get(url, 0.0), _ZONE_WEIGHT[zone])
 
 
 def _lines(page: Page) -> Iterator[tuple[Zone, str]]:
@@ -221,170 +303,167 @@ def _lines(page: Page) -> Iterator[tuple[Zone, str]]:
 
 
 def _folded_line(line: str) -> str:
-    return " ".join(_words(line))
+    return " ".join(words_of(line))
 
 
 def _repeated_lines(pages: Sequence[tuple[Page, str]]) -> set[tuple[str, str]]:
-    """Lines that stand word for word on at least three pages of a site: its furniture."""
+    """Lines that stand word for word on several pages of a site: its furniture."""
     counts: Counter[tuple[str, str]] = Counter()
     for page, domain in pages:
         counts.update({(domain, _folded_line(line)) for zone, line in _lines(page) if zone is not Zone.TITLE})
-    return {line for line, count in counts.items() if count >= 3}
+    return {line for line, count in counts.items() if count >= REPEATED_PAGES_MIN}
 
 
-def _vocabulary(pages: Sequence[tuple[Page, str]], brands: Iterable[str]) -> _Vocabulary:
-    words, verbal, lowered, raised = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
-    for page, _ in pages:
-        for passage in page.passages:
-            for clause in _CLAUSE_END.split(passage):
-                _observe(_TOKEN.findall(clause or ""), words, verbal, lowered, raised)
-    verbs = {word for word, count in verbal.items() if count >= _VERB_SHARE * words[word]}
-    is_noun_capitalizing = sum(raised.values()) > _CAPITALS_SHARE_OF_A_NOUN_CAPITALIZING_LANGUAGE * max(
-        1, sum(words.values())
-    )
-    names = set() if is_noun_capitalizing else {word for word in raised if not lowered[word]}
-    domains = {domain.split(".")[0] for _, domain in pages}
-    own = {"".join(_words(brand.split(".")[0] if "." in brand else brand)) for brand in brands}
-    known = {brand for brand in domains | own if brand and lowered[brand] < 2}
-    return _Vocabulary(verbs=frozenset(verbs), names=frozenset(names), brands=frozenset(known))
-
-
-def _observe(
-    tokens: list[str], words: Counter[str], verbal: Counter[str], lowered: Counter[str], raised: Counter[str]
-) -> None:
-    lower = [token.lower().replace("’", "'") for token in tokens]
-    for position, (token, word) in enumerate(zip(tokens, lower, strict=True)):
-        words[word] += 1
-        after = lower[position + 1] if position + 1 < len(lower) else ""
-        before = lower[position - 1] if position else ""
-        if after in _DETERMINERS or before in _VERB_SIGNS_BEFORE:
-            verbal[word] += 1
-        if token.islower():
-            lowered[word] += 1
-        elif position and token[0].isupper() and not token.isupper():
-            raised[word] += 1
-
-
-# Candidates
-
-
-def _keyword_phrases(line: str, zone: Zone, vocabulary: _Vocabulary) -> Iterator[list[str]]:
+def _occurrences(line: str, zone: Zone, vocabulary: _Vocabulary) -> Iterator[_Occurrence]:
     for clause in _CLAUSE_END.split(line):
-        for run in _runs(_TOKEN.findall(clause), zone):
-            for phrase in _phrases(run):
-                if _is_keyword([word for token in phrase for word in _words(token)], phrase, vocabulary):
-                    yield phrase
+        for run in _runs(_TOKEN.findall(clause), zone, vocabulary):
+            for start in range(len(run)):
+                for end in range(start + 1, min(start + WORDS_MAX, len(run)) + 1):
+                    if _is_keyword(run[start:end], vocabulary):
+                        yield _occurrence(run, start, end, vocabulary)
 
 
-def _runs(tokens: list[str], zone: Zone) -> Iterator[list[str]]:
+def _occurrence(run: list[str], start: int, end: int, vocabulary: _Vocabulary) -> _Occurrence:
+    before = run[start - 1] if start else ""
+    after = run[end] if end < len(run) else ""
+    return _Occurrence(
+        phrase=tuple(run[start:end]),
+        before=before if _belongs(before, run[start - 1 : end], vocabulary) else "",
+        after=after if _belongs(after, run[start : end + 1], vocabulary) else "",
+    )
+
+
+def _belongs(neighbour: str, longer: list[str], vocabulary: _Vocabulary) -> bool:
+    """Whether a phrase with its neighbour would be a phrase too, were it not for its length."""
+    if not neighbour or _lowered(neighbour) in _CONNECTORS:
+        return False
+    return _has_good_edges(_split(longer), vocabulary)
+
+
+def _runs(tokens: list[str], zone: Zone, vocabulary: _Vocabulary) -> Iterator[list[str]]:
     """Maximal runs of tokens that a keyword may be made of."""
     run: list[str] = []
-    for token in tokens:
-        word = token.lower().replace("’", "'")
-        is_connector = word in _CONNECTORS and zone is not Zone.TEXT
-        is_question = zone is not Zone.TEXT and not run and word in ("how", "what")
-        is_question = is_question or (len(run) == 1 and (run[0].lower(), word) in _QUESTION_STARTS)
-        is_stop_word = word in _STOP_WORDS and not is_connector and not is_question
-        if is_stop_word or word.isdigit():
+    covered = _brand_positions(tokens, vocabulary.brands)
+    for position, token in enumerate(tokens):
+        if position not in covered and _continues(run, token, zone):
+            run.append(token)
+        else:
             yield run
             run = []
-        else:
-            run.append(token)
     yield run
 
 
-def _phrases(run: list[str]) -> Iterator[list[str]]:
-    for start in range(len(run)):
-        for end in range(start + 1, min(start + WORDS_MAX, len(run)) + 1):
-            yield run[start:end]
-
-
-def _surface(phrase: list[str]) -> str:
-    return " ".join(token.lower().replace("’", "'").removesuffix("'s") for token in phrase)
-
-
-def _is_keyword(words: list[str], phrase: list[str], vocabulary: _Vocabulary) -> bool:
-    if not WORDS_MIN <= len(words) <= WORDS_MAX or len(" ".join(words)) > CHARACTERS_MAX:
+def _continues(run: list[str], token: str, zone: Zone) -> bool:
+    word = _lowered(token)
+    if word.isdigit() or re.search(r"\.[^\W\d]", word):
         return False
-    is_question = tuple(words[:2]) in _QUESTION_STARTS
-    body = words[2:] if is_question else words
-    if not body or (is_question and len(body) < 2):
+    if word not in _BREAKS:
+        return True
+    if zone is Zone.TEXT:
         return False
+    is_question = (not run and word in ("how", "what")) or (
+        len(run) == 1 and (_lowered(run[0]), word) in _QUESTION_STARTS
+    )
+    return is_question or (word in _CONNECTORS and bool(run))
+
+
+def _brand_positions(tokens: list[str], brands: frozenset[str]) -> set[int]:
+    """Positions of tokens that name a site, also where the name is written in several words."""
+    words = ["".join(_split([token])) for token in tokens]
+    covered: set[int] = set()
+    for start in range(len(words)):
+        for end in range(start + 1, min(start + 4, len(words)) + 1):
+            name = "".join(words[start:end])
+            if name in brands or name.removesuffix("s") in brands:
+                covered.update(range(start, end))
+    return covered
+
+
+def _is_keyword(phrase: list[str], vocabulary: _Vocabulary) -> bool:
+    words = _split(phrase)
+    if not vocabulary.words_min <= len(words) <= WORDS_MAX or len(" ".join(words)) > CHARACTERS_MAX:
+        return False
+    if len(words) == 1 and len(words[0]) < COMPOUND_CHARACTERS_MIN:
+        return False
+    body = _body(words)
     return (
-        _has_good_edges(words, body, is_question, vocabulary)
-        and not _is_furniture(words, phrase)
-        and not _names_brand(words, vocabulary.brands)
+        _has_good_edges(words, vocabulary)
+        and not any(" ".join(form) in _FURNITURE for form in (words, [*map(stem, words)], [*map(_lowered, phrase)]))
         and not all(word in vocabulary.names for word in body)
-        and len({_singular(word) for word in body}) == len(body)
+        and not (body[-1] in _AUDIENCE_WORDS and not _CONNECTORS & set(body))
+        and len(set(map(stem, body))) == len(body)
     )
 
 
-def _has_good_edges(words: list[str], body: list[str], is_question: bool, vocabulary: _Vocabulary) -> bool:
-    first, last = body[0], body[-1]
-    if any(edge in _STOP_WORDS or edge.isdigit() for edge in (words[-1], last)):
+def _body(words: Sequence[str]) -> Sequence[str]:
+    """A question's words after "how to" or "what is"."""
+    return words[2:] if tuple(words[:2]) in _QUESTION_STARTS else words
+
+
+def _has_good_edges(words: Sequence[str], vocabulary: _Vocabulary) -> bool:
+    body = _body(words)
+    is_how_to = tuple(words[:2]) == ("how", "to")
+    if len(body) < vocabulary.words_min or (body is not words and len(body) < WORDS_MIN):
         return False
-    if not is_question and (first in _STOP_WORDS or first in _EDGE_WORDS or first in vocabulary.verbs):
+    return _is_good_last(body[-1], vocabulary) and (is_how_to or _is_good_first(body[0], vocabulary))
+
+
+def _is_good_first(word: str, vocabulary: _Vocabulary) -> bool:
+    is_verb = word in vocabulary.verbs or word in _VERBS or word in _NOUN_VERBS
+    return not is_verb and not _is_weak(word)
+
+
+def _is_good_last(word: str, vocabulary: _Vocabulary) -> bool:
+    is_participle = word.endswith("ed") and len(word) > 3 and word not in _ED_NOUNS
+    if is_participle or word in vocabulary.verbs or word in _VERBS:
         return False
-    if last in _EDGE_WORDS or last in vocabulary.verbs:
-        return False
-    is_participle = last.endswith("ed") and last not in _ED_NOUNS and len(last) > 3
-    is_adverb = any(edge.endswith("ly") and len(edge) > 5 for edge in (first, last))
-    return not is_participle and not is_adverb and min(len(first), len(last)) > 1
+    return word in _FINE_LAST_WORDS or not _is_weak(word)
 
 
-def _is_furniture(words: list[str], phrase: list[str]) -> bool:
-    return " ".join(words) in _FURNITURE or _surface(phrase) in _FURNITURE or folded(" ".join(words)) in _FURNITURE
+def _is_weak(word: str) -> bool:
+    is_adverb = word.endswith("ly") and len(word) > 5
+    return is_adverb or len(word) < 2 or word.isdigit() or word in _WEAK_WORDS or word in _BREAKS
 
 
-def _names_brand(words: list[str], brands: frozenset[str]) -> bool:
-    spans = ("".join(words[start:end]) for start in range(len(words)) for end in range(start + 1, len(words) + 1))
-    return any(span in brands or span.removesuffix("s") in brands for span in spans)
+def _lowered(token: str) -> str:
+    return token.lower().replace("’", "'")
+
+
+def _split(tokens: Iterable[str]) -> tuple[str, ...]:
+    words = (re.split(r"[-–]", _lowered(token).removesuffix("'s")) for token in tokens)
+    return tuple(word for parts in words for word in parts if word)
 
 
 # Choosing
 
 
-def _supported(candidates: dict[str, _Candidate]) -> dict[str, _Candidate]:
-    """Phrases of a title or heading, or that the text repeats; all of them when that leaves too few."""
-    strong = {key: one for key, one in candidates.items() if _is_supported(one)}
-    return strong if len(strong) >= 5 else dict(candidates)
+def _chosen(candidates: Mapping[str, _Candidate]) -> dict[str, _Candidate]:
+    """Whole phrases with support; where that leaves too few, whole phrases, and then all."""
+    whole = {key: one for key, one in candidates.items() if not one.is_fragment}
+    strong = {key: one for key, one in whole.items() if one.is_supported}
+    return next((found for found in (strong, whole) if len(found) >= STRONG_PHRASES_MIN), dict(candidates))
 
 
-def _is_supported(candidate: _Candidate) -> bool:
-    return candidate.zones != {Zone.TEXT} or len(candidate.pages) >= 2 or candidate.count >= 3
-
-
-def _complete(candidates: dict[str, _Candidate]) -> dict[str, _Candidate]:
-    """Without fragments: phrases that (nearly) always stand inside one longer phrase."""
-    longer_count: Counter[str] = Counter()
-    for key, candidate in candidates.items():
-        words = key.split()
-        for size in range(WORDS_MIN, len(words)):
-            for start in range(len(words) - size + 1):
-                part = " ".join(words[start : start + size])
-                longer_count[part] = max(longer_count[part], candidate.count)
-    return {key: one for key, one in candidates.items() if longer_count[key] < one.count}
-
-
-def _ranked(candidates: dict[str, _Candidate], phrases_max: int) -> tuple[Keyphrase, ...]:
-    scored = sorted(
-        ((one.score(len(key.split())), key, one) for key, one in candidates.items()),
-        key=lambda item: (-item[0], item[1]),
+def _ranked(candidates: Mapping[str, _Candidate], phrases_max: int) -> tuple[Keyphrase, ...]:
+    """Best first; phrases of the same words in another order are one, with the sources of both."""
+    scores = {key: one.score(len(key.split())) for key, one in candidates.items()}
+    best: dict[frozenset[str], list[str]] = defaultdict(list)
+    for key in sorted(candidates, key=lambda key: (-scores[key], key)):
+        best[frozenset(key.split()) - _CONNECTORS].append(key)
+    return tuple(
+        Keyphrase(
+            text=_commonest(candidates[keys[0]].surfaces),
+            score=scores[keys[0]],
+            sources=_sources([candidates[key] for key in keys]),
+        )
+        for keys in list(best.values())[:phrases_max]
     )
-    phrases: list[Keyphrase] = []
-    bags: set[frozenset[str]] = set()
-    for score, key, candidate in scored:
-        bag = frozenset(key.split()) - _CONNECTORS
-        if bag in bags:
-            continue
-        bags.add(bag)
-        phrases.append(Keyphrase(text=_commonest(candidate.surfaces), score=score, sources=_sources(candidate)))
-    return tuple(phrases[:phrases_max])
 
 
 def _commonest(surfaces: Counter[str]) -> str:
     return min(surfaces, key=lambda surface: (-surfaces[surface], surface))
 
 
-def _sources(candidate: _Candidate) -> tuple[KeywordSource, ...]:
-    return tuple(KeywordSource(url=url, domain=candidate.domains[url]) for url in sorted(candidate.pages))
+def _sources(candidates: Sequence[_Candidate]) -> tuple[KeywordSource, ...]:
+    domains = {url: domain for candidate in candidates for url, domain in candidate.domains.items()}
+    return tuple(KeywordSource(url=url, domain=domains[url]) for url in sorted(domains))

@@ -387,8 +387,8 @@ def _related(document: Document) -> str:
 
 def _footer(name: str, url: str) -> str:
     return (
-        f'<footer class="footer"><a href="{escape(_safe_address(url))}">{escape(name)}</a> '
-        '<a href="index.html">All articles</a></footer>'
+        f'<footer class="footer"><p><a href="{escape(_safe_address(url))}">{escape(name)}</a> '
+        '<a href="index.html">All articles</a></p></footer>'
     )
 
 
@@ -436,7 +436,8 @@ def _site(path: str, manifest: Manifest) -> str:
     demo = ' <span class="label">Demo text</span>' if manifest.is_demo_text else ""
     return (
         f'<section class="topic"><h2><a href="{escape(path)}/index.html">{escape(manifest.organization_name)}</a>'
-        f'{demo}</h2><p class="byline">{escape(manifest.domain)} · {escape(manifest.workflow_name)}</p><ul>{items}</ul></section>'
+        f'{demo}</h2><p class="byline">{escape(manifest.domain)} · {escape(manifest.workflow_name)}</p>'
+        f"<ul>{items}</ul></section>"
     )
 
 
@@ -470,7 +471,7 @@ a:hover{text-decoration-thickness:2px}
 .notice{margin:0;padding:.6rem 1.25rem;background:var(--panel);border-bottom:1px solid var(--line);color:var(--mark);
 font:.8125rem/1.45 var(--sans);text-align:center}
 .masthead{padding:1rem 1.25rem;border-bottom:1px solid var(--line);font:600 .9375rem/1.3 var(--sans)}
-.masthead a{display:block;max-width:66rem;margin:0 auto;color:var(--ink);text-decoration:none}
+.masthead a{display:block;max-width:39.5rem;margin:0 auto;color:var(--ink);text-decoration:none}
 .article-layout,.index-layout{max-width:42rem;margin:0 auto;padding:2rem 1.25rem 3rem}
 .breadcrumb ol{display:flex;flex-wrap:wrap;margin:0;padding:0;list-style:none;font:.8125rem/1.5 var(--sans);
 color:var(--soft)}
@@ -502,10 +503,11 @@ font:.875rem/1.5 var(--sans);color:var(--soft)}
 .sources li:target{background:var(--panel);outline:.35rem solid var(--panel);color:var(--ink)}
 .related{margin-top:2.5rem}
 .related ul{display:grid;gap:.75rem;margin:0;padding:0;list-style:none}
-.related a{display:block;height:100%;padding:.85rem 1rem;border:1px solid var(--line);border-radius:6px;color:var(--ink);
-text-decoration:none;line-height:1.35}
+.related a{display:block;height:100%;padding:.85rem 1rem;border:1px solid var(--line);border-radius:6px;
+color:var(--ink);text-decoration:none;line-height:1.35}
 .related a:hover{border-color:var(--accent);color:var(--accent)}
 .topic{padding:1.6rem 0;border-bottom:1px solid var(--line)}
+.topic:last-child{border-bottom:0}
 .topic h2{margin:0 0 .4rem;font-size:1.375rem}
 .topic h2 a,.topic li a{color:var(--ink);text-decoration:none}
 .topic h2 a:hover,.topic li a:hover{color:var(--accent);text-decoration:underline}
@@ -516,8 +518,8 @@ text-decoration:none;line-height:1.35}
 .topic li p{font-size:.9375rem}
 .label{font:600 .6875rem/1 var(--sans);color:var(--mark);border:1px solid currentColor;border-radius:3px;
 padding:.15em .4em;vertical-align:.15em;white-space:nowrap}
-.footer{display:flex;flex-wrap:wrap;gap:.5rem 1.5rem;max-width:66rem;margin:0 auto;padding:1.5rem 1.25rem 2.5rem;
-border-top:1px solid var(--line);font:.875rem/1.5 var(--sans)}
+.footer{border-top:1px solid var(--line);padding:1.5rem 1.25rem 2.5rem;font:.875rem/1.5 var(--sans)}
+.footer p{display:flex;flex-wrap:wrap;gap:.5rem 1.5rem;max-width:39.5rem;margin:0 auto}
 .footer a{color:var(--soft)}
 @media (min-width:40rem){body{font-size:1.125rem}.related ul{grid-template-columns:1fr 1fr}}
 @media (min-width:64rem){.article-layout{display:grid;max-width:66rem;grid-template-columns:minmax(0,42rem) 16rem;
@@ -526,6 +528,8 @@ column-gap:5rem;padding-top:3rem}
 .article-layout>.contents{grid-column:2;grid-row:2/span 3;align-self:start;position:sticky;top:1.5rem;margin-top:2.6rem;
 max-height:calc(100vh - 3rem);overflow:auto}
 .article-layout>.article-header{grid-column:1}
-.index-layout{padding-top:3rem}}
+.index-layout{max-width:66rem;padding-top:3rem}
+.index-layout>*{max-width:42rem}
+.masthead a,.footer p{max-width:63.5rem}}
 @media print{.masthead,.contents,.related,.footer,.skip{display:none}body{background:#fff;color:#000}}
 """

@@ -51,7 +51,7 @@ class ClusteringSettings(Frozen):
     """``threshold`` (mean similarity at which two groups are joined) and ``spoke_similarity_min`` (least similarity of
     a spoke to its hub) belong to the similarity in use, character TF-IDF; tuned with ``bench/clustering.py``."""
 
-    threshold: float = 0.17
+    threshold: float = 0.15
     spoke_similarity_min: float = 0.08
     spokes_min: int = 2
     spokes_max: int = 12

@@ -5,18 +5,16 @@ The same on every machine: weights are rounded to integers before they are multi
 """
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domain.keyphrases import folded
-from domain.text import STOPWORDS
 
 METHOD = "character TF-IDF"
 NGRAM_LENGTHS = (3, 4, 5)
-FUNCTION_WORD_WEIGHT = 0.5
 _SCALE = 2**20
 _FEATURES_PER_BLOCK = 4096
 
@@ -53,31 +51,23 @@ def similarity(first: str, second: str, corpus: Sequence[str]) -> float:
     return float(similarity_matrix(texts)[texts.index(first), texts.index(second)])
 
 
-def _ngrams(text: str) -> dict[str, float]:
-    """N-grams of each word with a space on both sides, so that the edges of words count; those of function words
-    count less."""
-    ngrams: dict[str, float] = defaultdict(float)
+def _ngrams(text: str) -> Counter[str]:
+    """N-grams of each word with a space on both sides, so that the edges of words count."""
+    ngrams: Counter[str] = Counter()
     for word in folded(text).split():
         padded = f" {word} "
-        weight = FUNCTION_WORD_WEIGHT if word in STOPWORDS else 1.0
         for length in NGRAM_LENGTHS:
-            for start in range(max(1, len(padded) - length + 1)):
-                ngrams[padded[start : start + length]] += weight
+            ngrams.update(padded[start : start + length] for start in range(max(1, len(padded) - length + 1)))
     return ngrams
 
 
-def _inverse_frequencies(counts: Sequence[dict[str, float]]) -> dict[str, float]:
+def _inverse_frequencies(counts: Sequence[Counter[str]]) -> dict[str, float]:
     frequencies = Counter(ngram for ngrams in counts for ngram in ngrams)
     return {ngram: math.log((1 + len(counts)) / (1 + count)) + 1 for ngram, count in frequencies.items()}
 
 
-def _weights(ngrams: dict[str, float], inverse_frequencies: dict[str, float]) -> dict[str, int]:
+def _weights(ngrams: Counter[str], inverse_frequencies: dict[str, float]) -> dict[str, int]:
     """Weights of a text, of length 1 together, as integers of ``_SCALE`` parts."""
-    raw = {ngram: _damped(count) * inverse_frequencies[ngram] for ngram, count in ngrams.items()}
+    raw = {ngram: (1 + math.log(count)) * inverse_frequencies[ngram] for ngram, count in ngrams.items()}
     length = math.sqrt(math.fsum(weight * weight for weight in raw.values()))
     return {ngram: round(weight / length * _SCALE) for ngram, weight in raw.items()}
-
-
-def _damped(count: float) -> float:
-    """A second occurrence says less than the first."""
-    return 1 + math.log(count) if count > 1 else count

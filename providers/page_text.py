@@ -18,6 +18,10 @@ TEXT_WORDS_MIN = 20
 
 _META_CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([a-zA-Z0-9_:.-]+)", re.IGNORECASE)
 _BOMS = ((BOM_UTF8, "utf-8-sig"), (BOM_UTF16_LE, "utf-16"), (BOM_UTF16_BE, "utf-16"))
+_WEB_ENCODINGS = (
+    *("utf-8", "utf-16", "utf-32", "iso8859", "cp", "windows", "koi8", "mac", "tis-620", "gb", "hz", "big5"),
+    *("euc", "iso2022", "shift", "johab"),
+)
 # Encodings whose bytes can look like valid UTF-8, so that the declaration has to be believed.
 _DECLARED_FIRST = ("utf-16", "utf-32", "iso2022", "hz")
 _NOT_TEXT = "script, style, noscript, template, svg, iframe, object, select, textarea, button, dialog"
@@ -72,14 +76,15 @@ def _meta_charset(body: bytes) -> str | None:
 
 
 def _codec(name: str | None) -> str | None:
-    """Python's name of an encoding as browsers read it: Latin-1 and ASCII mean Windows-1252 to them."""
+    """Python's name of an encoding as browsers read it: Latin-1 and ASCII mean Windows-1252 to them. What Python
+    calls a codec but is no encoding of pages (``base64``) is none."""
     try:
         codec = lookup((name or "").strip().strip("\"'")).name
     except LookupError:
         return None
-    if codec == "utf-7":
-        return None
-    return "cp1252" if codec in ("iso8859-1", "ascii") else codec
+    if codec in ("iso8859-1", "ascii"):
+        return "cp1252"
+    return codec if codec.startswith(_WEB_ENCODINGS) else None
 
 
 def page_text(html: str, url: str) -> PageText:

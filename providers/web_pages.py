@@ -194,8 +194,11 @@ class WebPages:
     async def _page_text(self, fetched: _Fetched) -> PageText:
         if fetched.content_type not in HTML_TYPES:
             raise UnreadableError(f"{fetched.url} is not an HTML page but {fetched.content_type}")
-        # Off the event loop: a large page keeps a processor busy for a while.
-        return await asyncio.to_thread(_text_of_page, fetched)
+        try:
+            # Off the event loop: a large page keeps a processor busy for a while.
+            return await asyncio.to_thread(_text_of_page, fetched)
+        except Exception as error:  # whatever a parser makes of a hostile page
+            raise UnreadableError(f"{fetched.url} can't be parsed ({type(error).__name__})") from error
 
     async def _sitemap_urls(self, reading: _Reading, home_url: str) -> list[str]:
         robots = await self._robots(reading, urlsplit(home_url))
@@ -234,7 +237,7 @@ class WebPages:
             fetched, location = await self._get(reading, parts, bytes_max)
             if location is None:
                 return fetched
-            url = urljoin(url, location)
+            url = _joined(url, location)
         raise UnreadableError(f"{url} is one redirect too many: more than {self._redirects_max}")
 
     async def _check_robots(self, reading: _Reading, parts: SplitResult) -> None:
@@ -364,6 +367,13 @@ async def _received(url: str, response: httpx2.Response, bytes_max: int) -> tupl
 
 def _text_of_page(fetched: _Fetched) -> PageText:
     return page_text(decode_html(fetched.body, fetched.charset), fetched.url)
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise UnreadableError(f"{url} redirects to {location[:200]!r}, which is not a web address") from error
 
 
 def _public_url(parts: SplitResult) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 _NANO_DOLLAR = Decimal("0.000000001")
-_TOKEN = re.compile(r"[^\W\d_]{1,8}|\d{1,3}|[^\w\s]{1,4}|_|\s(?=\s)")
+_TOKEN = re.compile(r"[^\W\d_]{1,8}|\d{1,3}|[^\w\s]{1,4}|_|\s{2,}")
 _TOKENS_PER_MESSAGE = 4
 
 
@@ -72,7 +72,7 @@ def cut_to_tokens(text: str, tokens_max: int) -> tuple[str, bool]:
     tokens = list(_TOKEN.finditer(text))
     if len(tokens) <= tokens_max:
         return text, False
-    return text[: tokens[tokens_max].start()], True
+    return text[: tokens[tokens_max - 1].end()], True
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,7 @@ class SandboxServer:
             value = answer_for(schema_name, Blocks.of(user_text), site_texts(self._sites_dirs))
         except UnanswerableRequestError as error:
             raise RefusedRequestError(400, str(error), "invalid_request_error") from error
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
     # -- misbehaviour -------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from db.transitions import Advance, advance
 from db.workflows import NewWorkflow, create_workflow
 from domain.identifiers import organization_id_of, run_transition_id, workflow_id_of
 from domain.states import LEGAL_TRANSITIONS, State
-from sandbox.postgres import RunningPostgres, start_postgres
+from sandbox.postgres import RunningPostgres, remove_postgres, start_postgres
 
 _numbers = itertools.count(1)
 
@@ -38,6 +38,7 @@ async def postgres() -> AsyncIterator[RunningPostgres]:
         yield server
     finally:
         await server.stop(immediate=True)
+        remove_postgres(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -77,3 +77,9 @@ BEGIN
         'cost_usd', usd_text(round_up_usd(p_cost)));
 END
 $$;
+
+GRANT EXECUTE ON FUNCTION canonical_model, price_at TO infin8_app, infin8_operator;
+
+-- Read-only, for whoever forecasts or recomputes.
+GRANT EXECUTE ON FUNCTION round_up_usd, usd_text, canonical_model, price_at, request_hold, usage_cost
+    TO infin8_app, infin8_operator;

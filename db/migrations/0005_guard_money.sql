@@ -17,6 +17,18 @@ ALTER TABLE organization_months
 
 -- Attempts ----------------------------------------------------------------------------------------------------
 
+-- With the organization in the keys, using another tenant's UUID tells nothing about it and can't stand in its way.
+ALTER TABLE ai_usage_ledger
+    DROP CONSTRAINT ledger_belongs_to_attempt,
+    DROP CONSTRAINT ledger_settles_once,
+    ADD CONSTRAINT ledger_settles_once UNIQUE (idempotency_key, organization_id);
+ALTER TABLE spend_attempts
+    DROP CONSTRAINT attempt_identity_unique,
+    DROP CONSTRAINT spend_attempts_pkey,
+    ADD PRIMARY KEY (attempt_id, organization_id);
+ALTER TABLE ai_usage_ledger ADD CONSTRAINT ledger_belongs_to_attempt FOREIGN KEY (attempt_id, organization_id)
+    REFERENCES spend_attempts (attempt_id, organization_id);
+
 ALTER TABLE spend_attempts
     ALTER COLUMN price_id DROP NOT NULL,
     ADD COLUMN message_count integer NOT NULL,
@@ -91,7 +103,7 @@ CREATE TRIGGER attempts_stay BEFORE TRUNCATE ON spend_attempts
 
 -- An ask that was given a settled answer of an earlier claim: no request, so no attempt.
 CREATE TABLE spend_reuses (
-    attempt_id uuid PRIMARY KEY,
+    attempt_id uuid NOT NULL,
     workflow_id uuid NOT NULL,
     organization_id uuid NOT NULL,
     step text NOT NULL,
@@ -100,6 +112,7 @@ CREATE TABLE spend_reuses (
     ask integer NOT NULL,
     reused_attempt_id uuid NOT NULL,
     decided_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (attempt_id, organization_id),
     CONSTRAINT reuse_ask_unique UNIQUE (workflow_id, step, slot, claim, ask),
     CONSTRAINT reuse_belongs_to_workflow FOREIGN KEY (workflow_id, organization_id)
         REFERENCES intent_workflows (id, organization_id),
@@ -121,7 +134,8 @@ ALTER TABLE ai_usage_ledger
     ADD COLUMN searches bigint NOT NULL DEFAULT 0 CONSTRAINT ledger_searches_not_negative CHECK (searches >= 0),
     ADD CONSTRAINT ledger_belongs_to_month FOREIGN KEY (organization_id, month)
         REFERENCES organization_months (organization_id, month),
-    ADD CONSTRAINT ledger_corrects_a_row FOREIGN KEY (corrects) REFERENCES ai_usage_ledger (idempotency_key);
+    ADD CONSTRAINT ledger_corrects_a_row FOREIGN KEY (corrects, organization_id)
+        REFERENCES ai_usage_ledger (idempotency_key, organization_id);
 CREATE INDEX ledger_by_attempt ON ai_usage_ledger (attempt_id);
 
 -- Prices ------------------------------------------------------------------------------------------------------
@@ -147,8 +161,8 @@ BEGIN
         IS DISTINCT FROM
        (OLD.price_id, OLD.model, OLD.input_usd_per_million, OLD.cached_input_usd_per_million,
         OLD.output_usd_per_million, OLD.usd_per_request, OLD.usd_per_search, OLD.effective_from)
-        OR coalesce(OLD.effective_until, 'infinity') <= clock_timestamp()
-        OR coalesce(NEW.effective_until, 'infinity') < clock_timestamp() THEN
+        OR coalesce(OLD.effective_until, 'infinity') <= now()
+        OR coalesce(NEW.effective_until, 'infinity') < now() THEN
         RAISE EXCEPTION 'price % of % never changes: end its period, not in the past, and add a new row',
             OLD.price_id, OLD.model USING ERRCODE = '23000', CONSTRAINT = 'price_is_immutable';
     END IF;

@@ -12,15 +12,10 @@ _SELLS_WORDS_MAX = 10
 _TITLE_BREAK = re.compile(r"\s+[|–—·-]\s+|:\s+")
 _QUESTION = re.compile(
     r"^(how|what|why|when|who|which|where|guide|is|are|can|should)\b|\b(guide|checklist|examples?|template|definition|"
-    r"meaning|explained|basics|tips|best practices|process|steps)\b",
+    r"meaning|explained|basics|tips|best practices|steps|process steps)\b",
     re.I,
 )
-_BUY = re.compile(r"\b(buy|price|prices|pricing|cost|quote|demo|trial|discounts?|order|hire|subscription)\b", re.I)
-_COMPARE = re.compile(
-    r"\b(best|top|vs|versus|compare|comparison|alternatives?|reviews?|software|system|systems|tool|tools|platform|"
-    r"solution|solutions|service|services|provider|providers|app|automation|integration|vendor|vendors)\b",
-    re.I,
-)
+_BUY = re.compile(r"\b(buy|price|prices|pricing|cost|quote|demo|trial|coupon|order online|hire|subscription)\b", re.I)
 
 
 def answer(blocks: Blocks) -> dict[str, Any]:
@@ -37,7 +32,8 @@ def answer(blocks: Blocks) -> dict[str, Any]:
 
 
 def intent_of(keyword: str, names: Sequence[str]) -> str:
-    """By word rules: a competitor's name is navigational, then what asks, what buys, what compares."""
+    """By word rules: a competitor's name is navigational, then what asks and what buys; other names of goods and
+    methods are compared."""
     compact = keyword.lower().replace(" ", "")
     if any(name and name in compact for name in names):
         return "navigational"
@@ -45,14 +41,14 @@ def intent_of(keyword: str, names: Sequence[str]) -> str:
         return "informational"
     if _BUY.search(keyword):
         return "transactional"
-    return "commercial" if _COMPARE.search(keyword) else "informational"
+    return "commercial"
 
 
 def _competitor(entry: dict[str, Any], wanted: set[str]) -> dict[str, str]:
     text = " ".join([str(entry.get("title", "")), *map(str, entry.get("passages") or [])])
     shared = wanted & set(content_stems(text))
     share = len(shared) / len(wanted) if wanted else 0.0
-    overlap = "high" if share >= 0.45 else "medium" if share >= 0.2 else "low"
+    overlap = "high" if share >= 0.4 else "medium" if share >= 0.2 else "low"
     return {
         "domain": str(entry.get("domain", "")),
         "sells": _sells(entry),

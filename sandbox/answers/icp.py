@@ -4,6 +4,7 @@ Statements are clauses of the passages themselves, sorted into pains, goals and 
 passages hold too few, a plain statement about one of their topics stands in, and names the passage of the topic.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.answers import Blocks
-from sandbox.answers.lexicon import FUNCTION_WORDS, word_set
+from sandbox.answers.lexicon import FUNCTION_WORDS, PREPOSITIONS, word_set
 from sandbox.answers.text import (
     Passage,
     contains_phrase,
@@ -65,9 +66,15 @@ _ROLE_NOUNS = word_set(
 _SENIOR = re.compile(r"\b(CFO|CEO|COO|CTO|CIO|chief|head|director|owner|founder|president|partner|treasurer)\b", re.I)
 _MIDDLE = re.compile(r"\b(controller|manager|lead|supervisor|planner|officer|architect|administrator)\b", re.I)
 _PAIN = re.compile(
-    r"\b(late|error|errors|manual|manually|slow|missing|lost|waste|wasted|delay|delays|delayed|duplicate|twice|chas\w+|"
-    r"spreadsheet\w*|risk|problem|problems|without|hard|broken|fail\w*|overdue|nobody|paper|forgot\w*|wrong|queue|"
-    r"retyp\w+|typing|surprise\w*|dispute\w*|pile|piles|guess\w*|downtime|idle|stuck|scattered|unclear|expensive)\b",
+    r"\b(late|errors?|manual|manually|slow|slows|missing|lost|lose|waste|wasted|delays?|delayed|duplicates?|twice|chas\w+|"
+    r"spreadsheets?|risks?|problems?|hard|broken|fail\w*|overdue|nobody|paper|forgot\w*|wrong|queue|retyp\w+|typing|"
+    r"surprise\w*|dispute\w*|piles?|guess\w*|downtime|idle|stuck|still|scattered|unclear|expensive|slip\w*|suffers?|"
+    r"trouble|waits?|angry|crowded|too long|never reported)\b",
+    re.I,
+)
+_REMEDY = re.compile(
+    r"\b(instead of|rather than|stops?|stopped|prevents?|no longer|sees?|shows?|flags?|works?|helps?|helped|sooner|once|"
+    r"every|keeps?|follows?|takes? over|turns?)\b",
     re.I,
 )
 _GOAL = re.compile(
@@ -77,8 +84,8 @@ _GOAL = re.compile(
     re.I,
 )
 _TRIGGER = re.compile(
-    r"\b(when|after|once|grow\w*|new|audit\w*|year-end|month-end|season\w*|tender\w*|renewal|migrat\w+|switch\w*|"
-    r"opens?|expan\w+|hir\w+|moves?|moving|acqui\w+|replac\w+|first)\b",
+    r"^(?:when|after|once|before)\b|\b(grow\w*|audit\w*|year-end|month-end|seasons?|seasonal|tenders?|renewal|"
+    r"migrat\w+|switch\w*|expan\w+|hir\w+|acqui\w+|merger|winter|contract|deadline|new (?:branch|system|law)\w*)\b",
     re.I,
 )
 _ALTERNATIVE = re.compile(
@@ -91,14 +98,34 @@ _WEAK_START = re.compile(
     r"^(and|but|or|so|it|this|that|they|these|those|he|she|there|here|then|also|for example|instead|still|yet)\b", re.I
 )
 _CLAUSE_BREAK = re.compile(r"\s*(?:[;:—–]|, (?:and|but|so|which|because|while|who)\b|,|\bbecause\b|\bso that\b)\s*")
-_PAIN_ABOUT = ("Too much manual work around {}", "No clear view of {}", "Mistakes in {} are found too late")
-_GOAL_ABOUT = ("Spend less time on {}", "Make {} dependable", "See the state of {} at any time")
-_TRIGGER_ABOUT = ("Growth makes {} hard to handle as before", "A change of systems puts {} on the table")
-_ALTERNATIVE_ABOUT = ("Handling {} by hand", "Spreadsheets for {}")
+_SPARE_STATEMENTS = {
+    "pains": (3, ("Too much manual work around {}", "No clear view of {}", "Mistakes in {} are found too late")),
+    "goals": (3, ("Spend less time on {}", "Make {} dependable", "See the state of {} at any time")),
+    "triggers": (1, ("Growth makes {} hard to handle as before", "A change of systems puts {} on the table")),
+    "alternatives": (1, ("Handling {} by hand", "Spreadsheets for {}")),
+}
+_CHARACTERS_MAX = 2600
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A list of the profile and the words its statements have, and have not."""
+
+    name: str
+    wanted: re.Pattern[str]
+    unwanted: re.Pattern[str]
+
+
+_KINDS = (
+    _Kind("disqualifiers", _DISQUALIFIER, re.compile(r"\bworks? with\b", re.I)),
+    _Kind("pains", _PAIN, _REMEDY),
+    _Kind("triggers", _TRIGGER, _REMEDY),
+    _Kind("goals", _GOAL, re.compile(r"\b(not|never|nobody|errors?|late|lost|fails?)\b", re.I)),
+)
 
 
 @dataclass
-class _Profile:
+class _Found:
     """Items as they are found, with the passage each one stands in."""
 
     lists: dict[str, list[str]] = field(default_factory=dict)
@@ -119,40 +146,37 @@ class _Profile:
 
 
 def answer(blocks: Blocks) -> dict[str, Any]:
+    """The fuller profile, or the one with shorter lists where that would be too long an answer."""
     brief = blocks.json("brief")
     passages = Passage.all_of(blocks.json("passages", []))
+    profile = _profile(brief, passages, statements=4)
+    is_long = len(json.dumps(profile, ensure_ascii=False)) > _CHARACTERS_MAX
+    return _profile(brief, passages, statements=3) if is_long else profile
+
+
+def _profile(brief: dict[str, Any], passages: Sequence[Passage], *, statements: int) -> dict[str, Any]:
     texts = [*(passage.text for passage in passages), *brief_sentences(brief)]
     topics = topics_of(brief, texts)
-    profile = _Profile()
-    _add_industries(profile, brief, passages, topics)
-    _add_statements(profile, "pains", _PAIN, passages, limit=4)
-    _add_statements(profile, "goals", _GOAL, passages, limit=4)
-    _add_statements(profile, "triggers", _TRIGGER, passages, limit=2)
-    _add_statements(profile, "disqualifiers", _DISQUALIFIER, passages, limit=2)
-    _add_alternatives(profile, passages)
-    for name, frames, least in (
-        ("pains", _PAIN_ABOUT, 3),
-        ("goals", _GOAL_ABOUT, 3),
-        ("triggers", _TRIGGER_ABOUT, 1),
-        ("alternatives", _ALTERNATIVE_ABOUT, 1),
-    ):
-        _fill_up(profile, name, frames, least, topics, passages)
+    found = _Found()
+    _add_industries(found, brief, passages, topics)
+    roles = _buyer_roles(found, brief, passages)
+    for kind in _KINDS:
+        limit = statements if kind.name in ("pains", "goals") else 2
+        _add_statements(found, kind, passages, str(brief["organization"]["name"]), limit)
+    _add_alternatives(found, passages)
+    for name, (least, frames) in _SPARE_STATEMENTS.items():
+        _fill_up(found, name, frames, least, topics, passages)
     proposition = _value_proposition(brief)
-    source = _passage_with(passages, proposition, share=0.5)
+    source = _passage_with(passages, proposition, share=0.4)
     if source is not None:
-        profile.evidence.append({"field": "value_proposition", "passage": source})
-    roles = _buyer_roles(profile, brief, passages)
+        found.evidence.append({"field": "value_proposition", "passage": source})
     return {
-        "industries": profile.lists["industries"],
+        "industries": found.lists["industries"],
         "firmographics": {"size": _size(texts), "geography": _geography(brief)},
         "buyer_roles": roles,
-        "pains": profile.lists["pains"],
-        "goals": profile.lists["goals"],
-        "triggers": profile.lists["triggers"],
-        "alternatives": profile.lists["alternatives"],
-        "disqualifiers": profile.lists.get("disqualifiers", []),
+        **{name: found.lists.get(name, []) for name in ("pains", "goals", "triggers", "alternatives", "disqualifiers")},
         "value_proposition": proposition,
-        "evidence": profile.evidence,
+        "evidence": found.evidence,
     }
 
 
@@ -169,17 +193,22 @@ def topics_of(brief: dict[str, Any], texts: Sequence[str], limit: int = 6) -> li
     return ranked or noun_phrases(description, words_min=1)[:limit] or [f"what {brief['organization']['name']} offers"]
 
 
-def _add_industries(
-    profile: _Profile, brief: dict[str, Any], passages: Sequence[Passage], topics: Sequence[str]
-) -> None:
+def _add_industries(found: _Found, brief: dict[str, Any], passages: Sequence[Passage], topics: Sequence[str]) -> None:
+    """Kinds of organizations, from the brief and, where they follow a preposition, from the passages."""
     nouns = "|".join(sorted(_ORGANIZATION_NOUNS))
-    pattern = re.compile(rf"\b((?:[a-z][a-z-]+ ){{0,2}}(?:{nouns}))\b", re.I)
-    found: Counter[str] = Counter()
-    for text in [*brief_sentences(brief), *(passage.text for passage in passages)]:
-        found.update(_without_function_words(match[1]).lower() for match in pattern.finditer(text))
-    names = [name for name, _ in found.most_common() if name] or [f"organizations that need {topics[0]}"]
+    name = rf"((?:[a-z][a-z-]+ ){{0,2}}(?:{nouns}))\b"
+    in_brief, in_text = (
+        re.compile(rf"\b{name}", re.I),
+        re.compile(rf"\b(?:{'|'.join(sorted(PREPOSITIONS))}) {name}", re.I),
+    )
+    counts: Counter[str] = Counter()
+    for text in brief_sentences(brief):
+        counts.update({_without_function_words(match[1]).lower(): 3 for match in in_brief.finditer(text)})
+    for passage in passages:
+        counts.update(_without_function_words(match[1]).lower() for match in in_text.finditer(passage.text))
+    names = [name for name, _ in counts.most_common() if name] or [f"organizations that need {topics[0]}"]
     for name in _without_contained(names)[:3]:
-        profile.add("industries", starts_upper(name), _passage_with(passages, name))
+        found.add("industries", starts_upper(name), _passage_with(passages, name))
 
 
 def _without_contained(names: Sequence[str]) -> list[str]:
@@ -196,19 +225,19 @@ def _without_function_words(phrase: str) -> str:
     return " ".join(kept)
 
 
-def _add_statements(
-    profile: _Profile, name: str, pattern: re.Pattern[str], passages: Sequence[Passage], limit: int
-) -> None:
+def _add_statements(found: _Found, kind: _Kind, passages: Sequence[Passage], organization: str, limit: int) -> None:
+    """Clauses with most of the wanted words first, of those the ones of middling length."""
     candidates = [
-        (-len(set(pattern.findall(clause))), abs(word_count(clause) - 9), passage.number, clause)
+        (-len(set(kind.wanted.findall(clause))), abs(word_count(clause) - 9), passage.number, clause)
         for passage in passages
         for clause in _clauses(passage.text)
-        if pattern.search(clause)
+        if kind.wanted.search(clause) and not kind.unwanted.search(clause)
     ]
     for _, _, number, clause in sorted(candidates):
-        if len(profile.lists.get(name, [])) >= limit:
+        if len(found.lists.get(kind.name, [])) >= limit:
             return
-        profile.add(name, clause, number)
+        if kind.name == "disqualifiers" or organization not in clause:
+            found.add(kind.name, clause, number)
 
 
 def _clauses(text: str) -> Iterable[str]:
@@ -223,21 +252,21 @@ def _clauses(text: str) -> Iterable[str]:
             yield clause
 
 
-def _add_alternatives(profile: _Profile, passages: Sequence[Passage]) -> None:
+def _add_alternatives(found: _Found, passages: Sequence[Passage]) -> None:
     for passage in passages:
         for match in _ALTERNATIVE.finditer(passage.text):
             phrase = next((p for p in noun_phrases(passage.text) if match[1].lower() in p.lower()), match[1])
-            if len(profile.lists.get("alternatives", [])) < 3 and not _mentions(profile, "alternatives", match[1]):
-                profile.add("alternatives", starts_upper(phrase), passage.number)
+            if len(found.lists.get("alternatives", [])) < 3 and not _mentions(found, "alternatives", match[1]):
+                found.add("alternatives", starts_upper(phrase), passage.number)
 
 
-def _mentions(profile: _Profile, name: str, word: str) -> bool:
+def _mentions(found: _Found, name: str, word: str) -> bool:
     stems = set(content_stems(word))
-    return any(stems & set(content_stems(item)) for item in profile.lists.get(name, []))
+    return any(stems & set(content_stems(item)) for item in found.lists.get(name, []))
 
 
 def _fill_up(
-    profile: _Profile,
+    found: _Found,
     name: str,
     frames: Sequence[str],
     least: int,
@@ -246,24 +275,27 @@ def _fill_up(
 ) -> None:
     options = [(frame, topic) for topic in topics for frame in frames]
     for frame, topic in options:
-        if len(profile.lists.setdefault(name, [])) >= least:
+        if len(found.lists.setdefault(name, [])) >= least:
             return
-        profile.add(name, frame.format(topic), _passage_with(passages, topic))
+        found.add(name, frame.format(topic), _passage_with(passages, topic))
 
 
-def _buyer_roles(profile: _Profile, brief: dict[str, Any], passages: Sequence[Passage]) -> list[dict[str, str]]:
+def _buyer_roles(found: _Found, brief: dict[str, Any], passages: Sequence[Passage]) -> list[dict[str, str]]:
+    """Roles that the brief names count more than those of the passages."""
     nouns = "|".join(sorted(_ROLE_NOUNS))
     pattern = re.compile(rf"\b((?:[a-z][a-z-]+ ){{0,2}}(?:{nouns}))s?\b", re.I)
-    found: Counter[str] = Counter()
-    for text in [*brief_sentences(brief), *(passage.text for passage in passages)]:
-        found.update(_role_name(match[1]) for match in pattern.finditer(text))
-    names = _without_contained([name for name, _ in found.most_common() if name])
+    counts: Counter[str] = Counter()
+    for text in brief_sentences(brief):
+        counts.update({_role_name(match[1]): 5 for match in pattern.finditer(text)})
+    for passage in passages:
+        counts.update(_role_name(match[1]) for match in pattern.finditer(passage.text))
+    names = _without_contained([name for name, _ in counts.most_common() if name])
     spare = ["managing director", "operations manager"]
     chosen = [*names, *(name for name in spare if name not in names)][: max(2, min(3, len(names)))]
     for place, name in enumerate(chosen):
         number = _passage_with(passages, name)
         if number is not None:
-            profile.evidence.append({"field": f"buyer_roles.{place}", "passage": number})
+            found.evidence.append({"field": f"buyer_roles.{place}", "passage": number})
     return [{"role": starts_upper(name), "decision_power": _decision_power(name)} for name in chosen]
 
 
@@ -297,11 +329,11 @@ def _value_proposition(brief: dict[str, Any]) -> str:
     text = ""
     for sentence in sentences(str(organization["description"])):
         longer = f"{text} {sentence}".strip()
-        if word_count(longer) > 45 and text:
+        if word_count(longer) > 58 and text:
             break
         text = longer
-    if word_count(text) > 55:
-        text = f"{' '.join(text.split()[:50]).rstrip(' ,;:')}."
+    if word_count(text) > 58:
+        text = f"{' '.join(text.split()[:55]).rstrip(' ,;:')}."
     if word_count(text) < 12:
         audiences = joined([str(audience) for audience in (brief.get("audiences") or ["its customers"])][:2])
         text = f"{text.rstrip('.')}. {organization['name']} makes this dependable for {audiences}."

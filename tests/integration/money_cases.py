@@ -32,7 +32,7 @@ DROPPED = UnknownOutcome(reason="the connection broke")
 IMBALANCES = """
 WITH held AS (
     SELECT workflow_id, organization_id, month,
-        coalesce(sum(hold_usd) FILTER (WHERE state IN ('RESERVED', 'DISPATCHED', 'ANSWERED', 'UNKNOWN')), 0) AS held_usd,
+        sum(CASE WHEN state IN ('RESERVED', 'DISPATCHED', 'ANSWERED', 'UNKNOWN') THEN hold_usd ELSE 0 END) AS held_usd,
         sum(overrun_usd) AS overrun_usd
     FROM spend_attempts GROUP BY workflow_id, organization_id, month
 ), booked AS (
@@ -61,12 +61,13 @@ WHERE spent_usd <> spent_in_rows OR held_usd <> held_in_rows OR overrun_usd <> o
 # Every attempt whose ledger rows are not the ones that its state asks for.
 MISBOOKED = """
 SELECT attempt.attempt_id, attempt.state, count(ledger.id) FILTER (WHERE ledger.entry <> 'correction') AS settlements
-FROM spend_attempts AS attempt LEFT JOIN ai_usage_ledger AS ledger USING (attempt_id)
-GROUP BY attempt.attempt_id, attempt.state
+FROM spend_attempts AS attempt LEFT JOIN ai_usage_ledger AS ledger USING (attempt_id, organization_id)
+GROUP BY attempt.attempt_id, attempt.organization_id, attempt.state
 HAVING count(ledger.id) FILTER (WHERE ledger.entry <> 'correction') > 1
     OR count(ledger.id) FILTER (WHERE ledger.entry = 'correction') > 1
-    OR (attempt.state IN ('SETTLED', 'NOT_BILLED', 'WRITTEN_OFF')) AND count(ledger.id) = 0
-    OR (attempt.state IN ('REFUSED', 'RESERVED', 'DISPATCHED', 'ANSWERED', 'UNKNOWN', 'EXPIRED')) AND count(ledger.id) > 0
+    OR attempt.state IN ('SETTLED', 'NOT_BILLED', 'WRITTEN_OFF') AND count(ledger.id) = 0
+    OR attempt.state IN ('REFUSED', 'RESERVED', 'DISPATCHED', 'ANSWERED', 'UNKNOWN', 'EXPIRED')
+        AND count(ledger.id) > 0
 """
 
 
@@ -157,9 +158,7 @@ class Till:
         async with self.database.transaction(self.organization_id) as connection:
             return await spend.dispatch(connection, self.workflow.workflow_id, self.organization_id, attempt_id)
 
-    async def store(
-        self, attempt_id: UUID, result: ProviderAnswer | NotBilled | UnknownOutcome
-    ) -> StoredAttempt:
+    async def store(self, attempt_id: UUID, result: ProviderAnswer | NotBilled | UnknownOutcome) -> StoredAttempt:
         async with self.database.transaction(self.organization_id) as connection:
             match result:
                 case ProviderAnswer():

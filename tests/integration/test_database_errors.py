@@ -27,7 +27,7 @@ from domain.errors import (
     PermanentError,
     PipelineError,
 )
-from sandbox.postgres import start_postgres
+from sandbox.postgres import remove_postgres, start_postgres
 from tests.conftest import MakeWorkflow, TenantDatabase, new_workflow
 
 TENANT = new_workflow().organization_id
@@ -238,6 +238,7 @@ async def test_a_pool_outlives_its_server() -> None:
         await pool.close()
     finally:
         await server.stop(immediate=True)
+        remove_postgres(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 

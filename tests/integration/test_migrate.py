@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from db.migrate import FOLDER, migrate, pending_migrations, shipped_migrations
 from domain.errors import ConfigurationError, DatabaseUnavailableError
-from sandbox.postgres import RunningPostgres, start_postgres
+from sandbox.postgres import RunningPostgres, remove_postgres, start_postgres
 from tests.conftest import AdminSession, TenantDatabase
 
 NAMES = [file.stem for file in sorted((FOLDER / "migrations").iterdir())]
@@ -27,6 +27,7 @@ async def new_cluster() -> AsyncIterator[RunningPostgres]:
         yield server
     finally:
         await server.stop(immediate=True)
+        remove_postgres(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 

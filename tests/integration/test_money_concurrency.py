@@ -4,6 +4,8 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from uuid import UUID
 
@@ -13,13 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from db import spend
-from domain.errors import ClaimLostError, IdempotencyConflictError
+from db.pool import Connection, register_codecs
+from db.transitions import lock_workflow
+from domain.errors import BadInputError, ClaimLostError, IdempotencyConflictError
 from domain.spend import AttemptState, DecisionKind, NewAttempt
 from domain.states import State
 from tests.conftest import MakeWorkflow, TenantDatabase, walk
 from tests.integration.money_cases import (
     DROPPED,
-    MINI,
     NANO,
     NOT_BILLED,
     SONAR,
@@ -69,13 +72,12 @@ async def test_L1_the_months_cap_holds_over_several_workflows(
     hold = (await stranger.authorize(an_ask(stranger.workflow, request=request)))[0].hold_usd
 
     admitted = await asyncio.gather(
-        *(
-            authorized(till, [an_ask(till.workflow, ask, request=request) for ask in range(1, 21)])
-            for till in tills
-        )
+        *(authorized(till, [an_ask(till.workflow, ask, request=request) for ask in range(1, 21)]) for till in tills)
     )
     assert sum(admitted) == int(Decimal("0.5") / hold) < 120
-    refused = await database.admin.fetch("SELECT DISTINCT refusal->>'scope' FROM spend_attempts WHERE state = 'REFUSED'")
+    refused = await database.admin.fetch(
+        "SELECT DISTINCT refusal->>'scope' FROM spend_attempts WHERE state = 'REFUSED'"
+    )
     assert [row[0] for row in refused] == ["month"]
     # Another organization's month is another scope.
     assert (await stranger.authorize(an_ask(stranger.workflow, 2, request=request)))[0].kind is DecisionKind.AUTHORIZED
@@ -130,10 +132,12 @@ async def test_L8_many_settle_one_attempt_at_once_and_it_is_booked_once(
     await assert_books_balance(database.admin)
 
 
-async def commit_and_lose_the_reply(dsn: str, organization_id: UUID, work: Callable[[object], Awaitable[object]]) -> None:
+async def commit_and_lose_the_reply(
+    dsn: str, organization_id: UUID, work: Callable[[Connection], Awaitable[object]]
+) -> None:
     """The server gets COMMIT, the client never hears of it: whether it was done is unknown."""
     connection = await asyncpg.connect(dsn)
-    await spend_codecs(connection)
+    await register_codecs(connection)
     await connection.execute("BEGIN")
     await connection.execute("SELECT set_config('app.organization_id', $1, true)", str(organization_id))
     await work(connection)
@@ -142,12 +146,6 @@ async def commit_and_lose_the_reply(dsn: str, organization_id: UUID, work: Calla
     connection.terminate()
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)):
         await committing
-
-
-async def spend_codecs(connection: asyncpg.Connection) -> None:
-    from db.pool import register_codecs
-
-    await register_codecs(connection)
 
 
 async def test_L8_a_lost_commit_reply_costs_nothing_at_any_stage(
@@ -160,16 +158,16 @@ async def test_L8_a_lost_commit_reply_costs_nothing_at_any_stage(
     for number in range(1, 11):
         attempt = an_ask(till.workflow, number)
 
-        async def authorize(connection: object, attempt: NewAttempt = attempt) -> object:
+        async def authorize(connection: Connection, attempt: NewAttempt = attempt) -> object:
             return await spend.authorize(connection, workflow_id, organization_id, [attempt], **times)
 
-        async def dispatch(connection: object, attempt: NewAttempt = attempt) -> object:
+        async def dispatch(connection: Connection, attempt: NewAttempt = attempt) -> object:
             return await spend.dispatch(connection, workflow_id, organization_id, attempt.attempt_id)
 
-        async def store(connection: object, attempt: NewAttempt = attempt) -> object:
+        async def store(connection: Connection, attempt: NewAttempt = attempt) -> object:
             return await spend.store_answer(connection, organization_id, attempt.attempt_id, an_answer())
 
-        async def settle(connection: object, attempt: NewAttempt = attempt) -> object:
+        async def settle(connection: Connection, attempt: NewAttempt = attempt) -> object:
             return await spend.settle(connection, organization_id, [attempt.attempt_id])
 
         await commit_and_lose_the_reply(database.app_dsn, organization_id, authorize)
@@ -186,7 +184,7 @@ async def test_L8_a_lost_commit_reply_costs_nothing_at_any_stage(
         await commit_and_lose_the_reply(database.app_dsn, organization_id, settle)
         await till.settle(attempt.attempt_id)
     assert set(sent.values()) == {1}
-    assert len(sent) >= 5
+    assert 5 <= len(sent) < 10
     counters = await till.counters()
     assert counters.spent_usd == len(sent) * Decimal("0.0001")
     assert len(await till.ledger()) == len(sent)
@@ -218,8 +216,8 @@ async def test_L22_zombies_of_an_earlier_claim_spend_nothing_while_the_new_one_w
             return old.at(await walk(connection, old.workflow, [State.ICP_FAILED, State.ICP_PROCESSING]))
 
     new, *_ = await asyncio.gather(take_over(), *(zombie(attempt) for attempt in zombie_asks))
-    for attempt in zombie_asks:
-        assert not (await old.dispatch(attempt.attempt_id))[0] if attempt.ask <= 10 else True
+    for attempt in zombie_asks[:10]:
+        assert not (await old.dispatch(attempt.attempt_id))[0]
     later = await database.admin.fetchval(
         """
         SELECT count(*) FROM spend_attempts AS attempt JOIN workflow_transitions AS took ON took.to_state = 'ICP_FAILED'
@@ -232,27 +230,27 @@ async def test_L22_zombies_of_an_earlier_claim_spend_nothing_while_the_new_one_w
     await assert_books_balance(database.admin)
 
 
-OPERATIONS = ("authorize", "dispatch", "answer", "overrun", "not_billed", "unknown", "settle", "write_off", "reject",
-              "expire", "retry_step")  # fmt: skip
+OPERATIONS = {
+    "authorize": 24, "dispatch": 24, "answer": 24, "overrun": 2, "not_billed": 3, "unknown": 6, "settle": 24,
+    "write_off": 6, "reject": 2, "expire": 2, "thaw": 8, "retry_step": 1,
+}  # fmt: skip
 
 
 class Player:
-    """Does random things to the attempts of a few workflows, as workers, zombies and reconcilers would."""
+    """Does random things to the attempts of a few workflows, as workers, zombies and operators would."""
 
     def __init__(self, database: TenantDatabase, tills: list[Till]) -> None:
         self.database = database
-        self.tills = tills
-        self.claims = {till.workflow.workflow_id: till.workflow.version for till in tills}
+        self.claims = {till.workflow.workflow_id: [till.workflow.version] for till in tills}
+        self.done: Counter[str] = Counter()
 
     async def play(self, till: Till, operation: str, ask: int, claims_back: int, amount: int) -> None:
-        claim = self.claims[till.workflow.workflow_id] - 2 * claims_back
+        claims = self.claims[till.workflow.workflow_id]
+        claim = claims[-min(claims_back + 1, len(claims))]
         attempt = an_ask(till.workflow, ask, claim=claim, slot_hash=f"question {ask % 3}")
-        try:
+        with suppress(ClaimLostError, IdempotencyConflictError, BadInputError):
             await self._do(till, operation, attempt, Decimal(amount) * NANO)
-        except (ClaimLostError, IdempotencyConflictError) as error:
-            assert str(error)
-        except spend.BadInputError as error:  # an attempt that was never authorized
-            assert "does not exist" in str(error)
+            self.done[operation] += 1
 
     async def _do(self, till: Till, operation: str, attempt: NewAttempt, cost: Decimal) -> None:
         attempt_id = attempt.attempt_id
@@ -261,14 +259,10 @@ class Player:
                 await till.authorize(attempt)
             case "dispatch":
                 await till.dispatch(attempt_id)
-            case "answer":
-                await till.store(attempt_id, an_answer(cost))
-            case "overrun":
-                await till.store(attempt_id, an_answer(cost + Decimal("0.001"), model=MINI))
-            case "not_billed":
-                await till.store(attempt_id, NOT_BILLED)
-            case "unknown":
-                await till.store(attempt_id, DROPPED)
+            case "answer" | "overrun":
+                await till.store(attempt_id, an_answer(cost if operation == "answer" else cost + Decimal("0.001")))
+            case "not_billed" | "unknown":
+                await till.store(attempt_id, NOT_BILLED if operation == "not_billed" else DROPPED)
             case "settle":
                 await till.settle(attempt_id)
             case "write_off":
@@ -277,34 +271,42 @@ class Player:
                 await till.reject(attempt_id)
             case "expire":
                 await till.expire()
+            case "thaw":
+                await self._thaw(till)
             case _:
                 await self._retry_step(till)
+
+    async def _thaw(self, till: Till) -> None:
+        workflow_id = till.workflow.workflow_id
+        await self.database.admin.execute("UPDATE intent_workflows SET frozen_reason = NULL WHERE id = $1", workflow_id)
+        await self.database.admin.execute("UPDATE organization_months SET frozen_reason = NULL")
 
     async def _retry_step(self, till: Till) -> None:
         workflow_id = till.workflow.workflow_id
         async with till.database.transaction(till.organization_id) as connection:
-            row = await connection.fetchrow("SELECT state, version FROM intent_workflows WHERE id = $1", workflow_id)
-            now = till.workflow.__class__(workflow_id, till.organization_id, State(row["state"]), row["version"])
-            self.claims[workflow_id] = (await walk(connection, now, [State.ICP_FAILED, State.ICP_PROCESSING])).version
+            locked = await lock_workflow(connection, workflow_id, till.organization_id)
+            assert locked is not None
+            now = replace(till.workflow, state=locked.state, version=locked.version)
+            later = await walk(connection, now, [State.ICP_FAILED, State.ICP_PROCESSING])
+        self.claims[workflow_id].append(later.version)
 
 
-moves = st.lists(
-    st.tuples(
-        st.sampled_from(OPERATIONS), st.integers(1, 3), st.integers(0, 1), st.integers(0, 300_000)
-    ),
-    min_size=10,
-    max_size=40,
+likely_operations = st.sampled_from([name for name, weight in OPERATIONS.items() for _ in range(weight)])
+moves_of_a_game = st.lists(
+    st.tuples(likely_operations, st.integers(1, 3), st.integers(0, 1), st.integers(0, 600_000)),
+    min_size=30,
+    max_size=60,
 )
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(moves=moves)
+@given(moves=moves_of_a_game)
 async def test_L10_counters_are_the_sums_of_the_rows_after_any_sequence(
     database: TenantDatabase, make_workflow: MakeWorkflow, moves: list[tuple[str, int, int, int]]
 ) -> None:
     till = Till(database.app, await make_workflow(State.ICP_PROCESSING))
-    await database.admin.execute("UPDATE organization_months SET frozen_reason = NULL")
     player = Player(database, [till])
+    await player.play(till, "thaw", 1, 0, 0)
     for operation, ask, claims_back, amount in moves:
         await player.play(till, operation, ask, claims_back, amount)
     await assert_books_balance(database.admin)
@@ -314,18 +316,16 @@ async def test_L10_counters_are_the_sums_of_the_rows_after_any_sequence(
 async def test_L10_counters_are_the_sums_of_the_rows_after_concurrent_interleavings(
     database: TenantDatabase, make_workflow: MakeWorkflow, seed: int
 ) -> None:
-    """No deadlock either: the settlements here cross workflows and months in the one order."""
+    """No deadlock either: a worker meets the others on the same attempts, workflows and month."""
     tills = [Till(database.app, await make_workflow(State.ICP_PROCESSING)) for _ in range(3)]
     player = Player(database, tills)
-    random_ = random.Random(seed)
-    # What every attempt needs is likelier than what disturbs it.
-    weights = [6, 6, 6, 1, 2, 3, 6, 2, 1, 1, 1]
 
     async def worker(number: int) -> None:
         mine = random.Random(seed * 1000 + number)
-        for _ in range(25):
-            [operation] = mine.choices(OPERATIONS, weights)
-            await player.play(mine.choice(tills), operation, mine.randint(1, 6), mine.randint(0, 1), mine.randint(0, 9999))
+        for _ in range(60):
+            [operation] = mine.choices(list(OPERATIONS), list(OPERATIONS.values()))
+            back = mine.random() < 0.2
+            await player.play(mine.choice(tills), operation, mine.randint(1, 6), back, mine.randint(0, 600_000))
 
     async def observer() -> None:
         """L1 in every committed snapshot, not only at the end."""
@@ -333,7 +333,8 @@ async def test_L10_counters_are_the_sums_of_the_rows_after_concurrent_interleavi
             await assert_books_balance(database.admin)
             await asyncio.sleep(0.05)
 
-    await asyncio.gather(observer(), *(worker(number) for number in range(random_.randint(12, 16))))
+    await asyncio.gather(observer(), *(worker(number) for number in range(14)))
     await assert_books_balance(database.admin)
     states = Counter(row["state"] for row in await database.admin.fetch("SELECT state FROM spend_attempts"))
-    assert len(states) >= 4, states
+    assert states["SETTLED"] >= 5, (states, player.done)
+    assert len(states) >= 4, (states, player.done)

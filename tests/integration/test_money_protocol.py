@@ -149,7 +149,9 @@ async def test_L6_a_refused_uuid_stays_refused(database: TenantDatabase, make_wo
     await assert_books_balance(database.admin)
 
 
-async def test_L13_fail_closed_whatever_is_missing_refuses(database: TenantDatabase, make_workflow: MakeWorkflow) -> None:
+async def test_L13_fail_closed_whatever_is_missing_refuses(
+    database: TenantDatabase, make_workflow: MakeWorkflow
+) -> None:
     async def decision_when(change: str, **facts: object) -> spend.Decision:
         workflow = await make_workflow(State.ICP_PROCESSING)
         await database.admin.execute(change)
@@ -163,8 +165,16 @@ async def test_L13_fail_closed_whatever_is_missing_refuses(database: TenantDatab
         (plan.format("1", "0"), "month", "the plan default allows a month nothing"),
         (plan.format("NULL", "50"), "workflow", "the plan default has no cap for a workflow set"),
         (plan.format("0", "50"), "workflow", "the plan default allows a workflow nothing"),
-        (f"{plan.format('1', '50')}; {frozen_month.format(chr(39) + 'overrun' + chr(39))}", "frozen", "month is frozen"),
-        (f"{frozen_month.format('NULL')}; {frozen_workflow.format(chr(39) + 'x' + chr(39))}", "frozen", "is frozen (x)"),
+        (
+            f"{plan.format('1', '50')}; {frozen_month.format(chr(39) + 'overrun' + chr(39))}",
+            "frozen",
+            "month is frozen",
+        ),
+        (
+            f"{frozen_month.format('NULL')}; {frozen_workflow.format(chr(39) + 'x' + chr(39))}",
+            "frozen",
+            "is frozen (x)",
+        ),
     ]
     for change, scope, words in cases:
         decision = await decision_when(change)
@@ -209,7 +219,9 @@ async def test_L1_the_cap_is_reached_to_the_nano_dollar(database: TenantDatabase
 
 async def test_L1_a_lowered_cap_binds_new_authorizations_only(database: TenantDatabase, till: Till) -> None:
     attempt_id = await till.sent(an_ask(till.workflow))
-    await database.admin.execute("UPDATE intent_workflows SET cap_usd = 0.00001; UPDATE plans SET month_cap_usd = 0.00001")
+    await database.admin.execute(
+        "UPDATE intent_workflows SET cap_usd = 0.00001; UPDATE plans SET month_cap_usd = 0.00001"
+    )
     assert (await till.authorize(an_ask(till.workflow, 2)))[0].kind is DecisionKind.REFUSED
     await till.store(attempt_id, an_answer("0.0001"))
     await till.settle(attempt_id)
@@ -429,9 +441,7 @@ async def test_L8_the_same_answer_twice_is_one_and_another_is_an_error(database:
 
 
 @pytest.mark.parametrize("state", ["REFUSED", "RESERVED", "EXPIRED", "VOIDED"])
-async def test_L9_what_was_never_sent_has_no_outcome(
-    database: TenantDatabase, till: Till, state: str
-) -> None:
+async def test_L9_what_was_never_sent_has_no_outcome(database: TenantDatabase, till: Till, state: str) -> None:
     attempt = an_ask(till.workflow, request=chat("no/price") if state == "REFUSED" else chat())
     await till.authorize(attempt, expires_after_seconds=0 if state == "EXPIRED" else 900)
     if state == "EXPIRED":
@@ -472,7 +482,9 @@ async def test_L7_unknown_keeps_its_hold_and_a_late_answer_is_booked_once(databa
     await assert_books_balance(database.admin)
 
 
-async def test_L7_an_answer_without_a_figure_is_unknown_with_its_body_kept(database: TenantDatabase, till: Till) -> None:
+async def test_L7_an_answer_without_a_figure_is_unknown_with_its_body_kept(
+    database: TenantDatabase, till: Till
+) -> None:
     attempt_id = await till.sent(an_ask(till.workflow))
     stored = await till.store(attempt_id, an_answer().model_copy(update={"usage": None}))
     assert (stored.state, stored.answer_body) == ("UNKNOWN", '{"choices": []}')

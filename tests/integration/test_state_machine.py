@@ -622,6 +622,30 @@ async def test_a_claim_that_was_checked_can_not_be_lost_before_commit(
     assert (await cancelling).current_state is State.CANCELLED
 
 
+async def test_whoever_leaves_processing_ends_the_claims_reservations(
+    database: TenantDatabase, make_workflow: MakeWorkflow
+) -> None:
+    """The money's part is replaced by one that notes its calls: for which transitions, and for which claim."""
+    await database.admin.execute(
+        """
+        CREATE TABLE calls (workflow_id uuid, organization_id uuid, claim bigint);
+        GRANT INSERT ON calls TO infin8_owner;
+        CREATE OR REPLACE FUNCTION void_reserved_attempts(p_workflow_id uuid, p_organization_id uuid, p_claim bigint)
+        RETURNS integer LANGUAGE sql SET search_path = public, pg_temp
+        AS 'INSERT INTO calls VALUES (p_workflow_id, p_organization_id, p_claim); SELECT 1'
+        """
+    )
+    expected = set()
+    for origin, target in sorted(LEGAL_TRANSITIONS):
+        workflow = await make_workflow(origin)
+        await database.admin.execute("DELETE FROM calls WHERE workflow_id = $1", workflow.workflow_id)
+        await walked(database, workflow, target)
+        if origin.endswith("_PROCESSING"):
+            expected.add((workflow.workflow_id, workflow.organization_id, workflow.version))
+    assert {tuple(row) for row in await database.admin.fetch("SELECT * FROM calls")} == expected
+    assert len(expected) == 18
+
+
 # Beginning a step, locking, failing ---------------------------------------------------------------------------
 
 

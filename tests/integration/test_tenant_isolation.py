@@ -322,6 +322,23 @@ async def test_another_organizations_workflow_is_like_none(
         assert len(await list_transitions(connection, theirs.workflow_id)) == 2
 
 
+async def test_functions_compare_the_organization_themselves(database: TenantDatabase, tenants: Tenants) -> None:
+    """Row-level security is not their only guard: they hold with it switched off."""
+    mine, theirs = tenants
+    for table in ("intent_workflows", "workflow_transitions", "cap_changes"):
+        await database.admin.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+    async with database.app.transaction(mine.organization_id) as connection:
+        answers = await answer_to_each_call(connection, theirs.workflow_id, theirs.organization_id)
+    assert answers["lock_workflow"] is None
+    for name, kind in (
+        ("advance", "WorkflowTransitionError"),
+        ("begin_step", "WorkflowTransitionError"),
+        ("check_claim", "ClaimLostError"),
+        ("raise_cap", "BadInputError"),
+    ):
+        assert answers[name][0] == kind  # type: ignore[index]
+
+
 async def test_without_an_organization_no_function_finds_a_workflow(database: TenantDatabase, tenants: Tenants) -> None:
     workflow = tenants[0]
     for dsn in (database.app_dsn, database.operator_dsn):

@@ -180,7 +180,10 @@ async def test_what_a_visitor_does_not_see_is_left_out(sites: Sites, web_pages: 
         f'<p id="y">{order} 7</p><script>"{order} 8"</script><noscript>{order} 9</noscript><template>{order}</template>'
         f'<p style="font-size:0">{order} 10</p><p style="opacity:0;">{order} 11</p><svg><text>{order}</text></svg>'
     )
-    head = "<style>/* .seen{display:none} */ .x, #y { color: red; display:none } @media print { .seen {display:none} }</style>"
+    head = (
+        "<style>/* .seen{display:none} */ .x, #y { color: red; display:none }"
+        " @media print { .seen {display:none} }</style>"
+    )
     seen = f'<p class="seen">Zero\u200bwidth and{tags} tags\u202e are stripped, soft\u00adly. {SENTENCE}</p>'
     sites.site("acme", {"/": page("Acme", head=head, body=seen + hidden + "".join(f"<p>{p}</p>" for p in PARAGRAPHS))})
 
@@ -442,7 +445,7 @@ class _RefusingTls(httpcore2.AsyncNetworkStream):
         self._server_names = server_names
 
     async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, **_options: Any
     ) -> httpcore2.AsyncNetworkStream:
         assert ssl_context.check_hostname
         assert ssl_context.verify_mode == ssl.CERT_REQUIRED

@@ -1,0 +1,1 @@
+"""What the command line does: ``starter.py`` names the commands, this folder carries them out and shows the result."""
