@@ -132,15 +132,16 @@ class PaidCallActivities:
     @activity.defn(name="call_provider")
     async def call_provider(self, call: PaidCall) -> CallOutcome:
         """Never raises for a provider's answer. Run again with the UUID: the stored outcome, or UNKNOWN."""
+        async with heartbeating(self._heartbeat_every_seconds):
+            return await finish_despite_cancellation(self._dispatch_and_send(call))
+
+    async def _dispatch_and_send(self, call: PaidCall) -> CallOutcome:
         claim = call.claim
         async with self._database.transaction(claim.organization_id) as connection:
             send_now, attempt = await spend.dispatch(
                 connection, claim.workflow_id, claim.organization_id, call.attempt_id
             )
-        if not send_now:
-            return spend.outcome_of(attempt)
-        async with heartbeating(self._heartbeat_every_seconds):
-            return await finish_despite_cancellation(self._send(claim.organization_id, attempt))
+        return await self._send(claim.organization_id, attempt) if send_now else spend.outcome_of(attempt)
 
     async def _send(self, organization_id: UUID, attempt: StoredAttempt) -> CallOutcome:
         async def on_generation_id(generation_id: str) -> None:
@@ -201,7 +202,10 @@ async def heartbeating(every_seconds: float) -> AsyncIterator[None]:
 
 
 async def finish_despite_cancellation(work: Awaitable[CallOutcome]) -> CallOutcome:
-    """A request in flight costs money whether or not anyone waits for it: a cancellation waits for its answer."""
+    """A request in flight costs money whether or not anyone waits for it: a cancellation waits for its answer.
+
+    From the commit of DISPATCHED to that of the answer nothing may tear the call away.
+    """
     task = asyncio.ensure_future(work)
     while not task.done():
         try:

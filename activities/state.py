@@ -14,6 +14,7 @@ from domain.errors import BadInputError
 from domain.identifiers import decision_transition_id, run_transition_id
 from domain.money import Frozen
 from domain.progress import ACCEPT_PARTIAL, ClaimRef, Failure, Progress, WorkflowRef
+from domain.spend import AttemptState, UnknownOutcome
 from domain.states import State, Step, completed_state, failed_state, is_terminal, pending_state, processing_state
 from domain.verdict import Level, Verdict
 
@@ -260,6 +261,7 @@ async def cancel_row(connection: Connection, ref: WorkflowRef, *, actor: str, re
     if locked is None or is_terminal(locked.state):
         return
     await spend.settle_answered(connection, ref.workflow_id, ref.organization_id)
+    await _give_up_on_dead_calls(connection, ref)
     await transitions.advance(
         connection,
         Advance(
@@ -274,3 +276,12 @@ async def cancel_row(connection: Connection, ref: WorkflowRef, *, actor: str, re
             run_id=run_id(),
         ),
     )
+
+
+async def _give_up_on_dead_calls(connection: Connection, ref: WorkflowRef) -> None:
+    """A run awaits its calls before it closes the row: what is in flight still was with a worker that died. Its hold
+    stays; should the answer arrive all the same, it is booked at once."""
+    for hold in await spend.in_flight(connection, ref.workflow_id):
+        if hold.state is AttemptState.DISPATCHED:
+            unknown = UnknownOutcome(reason="the workflow was cancelled and no worker reported on this call")
+            await spend.store_unknown(connection, ref.organization_id, hold.attempt_id, unknown)

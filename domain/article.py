@@ -667,7 +667,7 @@ def exempt_phrases(plan: ArticlePlan | None) -> tuple[str, ...]:
 # --- judging a section ---
 
 _MARKUP = (
-    (re.compile(r"<\s*/?\s*[A-Za-z!][^<>]*>"), "HTML"),
+    (re.compile(r"</?[A-Za-z!][^<>]*>"), "HTML"),
     (re.compile(r"\b(?:https?|ftp)\s?://\S+|\bwww\.[\w-]+\.\w+|\bmailto:\S+", re.IGNORECASE), "a link"),
     (re.compile(r"!?\[[^\]]*\]\s?\([^)]*\)"), "a link"),
     (re.compile(r"(?m)^\s{0,3}#{1,6}\s"), "a heading"),

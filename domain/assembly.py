@@ -11,11 +11,12 @@ import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.common.normalize_url import normalizeLink
 from markdown_it.token import Token
 
 from domain.article import ArticlePlan, Block, BlockKind, Outline, SectionContent
@@ -256,7 +257,8 @@ _LINE_START = re.compile(r"^(?:(#{1,6}|[-+=])|(\d{1,9})([.)]))(?=\s|$|[-=])")
 
 
 def escape_markdown(text: str) -> str:
-    """The text so that a Markdown reader shows exactly it."""
+    """The text, as one line, so that a Markdown reader shows exactly it."""
+    text = " ".join(text.split())
     escaped = _ENTITY.sub(r"\\&", _MARKDOWN_SPECIAL.sub(r"\\\1", text))
     return _LINE_START.sub(lambda match: f"\\{match[1]}" if match[1] else f"{match[2]}\\{match[3]}", escaped)
 
@@ -299,8 +301,8 @@ def _reference_markdown(reference: Reference) -> str:
 
 
 def link_address(url: str) -> str:
-    """The address as links carry it: nothing in it can end a link early."""
-    return quote(url, safe="%/:=&?~#+!$,;@()*[]'-._")
+    """The address as the HTML carries it, percent-encoded: nothing in it can end a link early."""
+    return normalizeLink(url)
 
 
 def related_markdown(document: Document) -> str:

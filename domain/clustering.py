@@ -93,13 +93,16 @@ def _reasons(clustering: Clustering, count: int, settings: ClusteringSettings) -
 def _clustering(keywords: list[Keyword], similarities: Matrix, settings: ClusteringSettings) -> Clustering:
     clusters: list[tuple[int, Cluster]] = []
     leftovers: dict[int, Leftover] = {}
-    for intent in Intent:
-        members = [index for index, keyword in enumerate(keywords) if keyword.intent is intent]
-        for group in _groups(members, similarities, settings):
+    pending = [[index for index, keyword in enumerate(keywords) if keyword.intent is intent] for intent in Intent]
+    while pending:
+        for group in _groups(pending.pop(), similarities, settings):
             hub = _hub(group, keywords, similarities)
             far = [index for index in group if similarities[hub, index] < settings.spoke_similarity_min]
             near = [index for index in group if index not in far]
-            leftovers |= {index: _far(keywords[index].text, keywords[hub].text) for index in far}
+            if len(far) > settings.spokes_min:
+                pending.append(far)
+            else:
+                leftovers |= {index: _far(keywords[index].text, keywords[hub].text) for index in far}
             if len(near) > settings.spokes_min:
                 clusters.append((hub, _cluster(hub, near, keywords, similarities)))
             else:

@@ -64,7 +64,8 @@ _SPELLED = re.compile(
 )
 _RANGE_GAP = re.compile(r"\s?(?:-|–|to|and)\s?")
 _LETTER_DIGIT_LETTER = re.compile(r"(?<![^\W_])[A-Za-z]+\d+[A-Za-z]+(?![^\W_])")
-_CURLY_QUOTATIONS = re.compile(r"“(?P<curly>[^“”]*)”|«(?P<angle>[^«»]*)»|„(?P<low>[^„“”]*)[“”]")
+# A quotation that is never closed goes on to the next one or to the end.
+_PAIRED_QUOTATIONS = re.compile(r"“[^“”]*(?:”|(?=“)|$)|«[^«»]*(?:»|(?=«)|$)|„[^„“”]*(?:[“”]|(?=„)|$)")
 _QUOTE_TRIM = " \t.,;:!?…"
 
 
@@ -189,7 +190,7 @@ def _unit(match: re.Match[str]) -> str:
 
 
 def _quotations(masked: str, text: str) -> list[Claim]:
-    spans = [match.span() for match in _CURLY_QUOTATIONS.finditer(text)]
+    spans = [match.span() for match in _PAIRED_QUOTATIONS.finditer(text)]
     spans += _straight_quotations(text)
     found = [
         Claim(kind=ClaimKind.QUOTATION, start=start, end=end, text=text[start:end], value=_quotable(text[start:end]))

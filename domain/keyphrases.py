@@ -5,6 +5,7 @@ are ranked by how many competitors and pages carry them, and where; fragments of
 furniture of web pages fall out.
 """
 
+import itertools
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -19,6 +20,7 @@ from domain.text import STOPWORDS, stem
 
 WORDS_MIN = 2
 WORDS_MAX = 5
+TOKENS_MAX = 8
 COMPOUND_CHARACTERS_MIN = 12
 CHARACTERS_MAX = 80
 REPEATED_PAGES_MIN = 3
@@ -82,8 +84,8 @@ _WEAK_WORDS = _word_set("""
     automatically based better big bigger clear common complete day days different easy every fast faster free high
     hour hours important key large late later low main many minute minutes month months much people piece pieces quick
     ready real second seconds simple single small smart step steps thing time times various way ways week weeks year
-    years able available entire extra modern multiple powerful quickly reliable seamless several similar straight
-    unique whole
+    years able apart available entire extra fewer modern multiple plain powerful practical quickly reliable seamless
+    several similar short straight ultimate unique whole
     """)
 _FINE_LAST_WORDS = _word_set("time times day days")
 # Verbs in the base form: a phrase that begins or ends with one is a slogan or a piece of a sentence.
@@ -94,14 +96,14 @@ _VERBS = _word_set("""
     get give grow handle hire identify implement import improve include increase integrate join keep know learn leave
     let maintain make manage meet minimize modernize offer onboard optimize organize pay pick prepare prevent protect
     provide put reach read receive reconcile reduce remove replace resolve run save see sell send serve simplify skip
-    solve spend stay stop streamline submit switch take tell transform try turn understand unlock use verify wait want
-    watch win write
+    solve spend start stay stop streamline submit switch take tell transform try turn understand unlock use verify wait
+    want watch win write
     """)
 # The same, but as the last word they are nouns: "invoice capture", "purchase order match".
 _NOUN_VERBS = _word_set("""
-    accept approve ask boost build call cancel capture catch change check close cut design download drive email fix help
-    hold launch love match monitor move plan reach request route scale scan schedule secure set share show sign speed
-    start support track trust update upload view visit wait
+    accept approve ask boost build call cancel capture catch change check close cut design download drive email fix
+    group help hold judge launch love map match monitor move plan reach request route scale scan schedule secure set
+    share show sign speed support track trust update upload view visit wait
     """)
 # Who it is for rather than what it is: alone they make no keyword.
 _AUDIENCE_WORDS = _word_set("""
@@ -122,8 +124,17 @@ _FURNITURE = frozenset(
     company, mailing list, user name, free account, credit card required, quick links, home page, landing page,
     step by step, in minutes, open source licenses, money back guarantee""".replace("\n", " ").split(",")
 )
-_CONNECTORS = frozenset({"for", "of", "to", "in"})
+# "Features for distributors" is a page of the menu, "accounting for distributors" a topic.
+_PAGE_WORDS = _word_set("""
+    feature features solution solutions pricing plan plans guide guides product products service services benefit
+    benefits overview introduction resources resource built designed tools ideas news
+    """)
+_CONNECTORS = frozenset({"for", "of", "in"})
 _QUESTION_STARTS = (("how", "to"), ("what", "is"), ("what", "are"))
+_ARTICLES = frozenset({"a", "an", "the"})
+# "Three-way matching" begins with one.
+_NUMBER_WORDS = frozenset({"one", "two", "three", "four", "five"})
+_CLAUSE_STARTS = frozenset({"why", "when", "where", "how", "what", "who"})
 _DETERMINERS = _word_set("the a an your every each any its their this these those our them it us his her")
 _SUBJECTS = _word_set("can will must should could may might would you we they i don't cannot can't won't never who")
 _TOKEN = re.compile(r"[^\W_]+(?:['’\-–&+.][^\W_]+)*[+#]?")
@@ -133,7 +144,8 @@ _VERB_SHARE = 0.34
 _NOUN_CAPITALS_SHARE = 0.2
 
 _ZONE_WEIGHT = {Zone.TITLE: 4.0, Zone.HEADING: 3.0, Zone.TEXT: 1.0}
-_LENGTH_WEIGHT = {1: 0.8, 2: 1.0, 3: 1.3, 4: 1.2, 5: 1.0}
+_LENGTH_WEIGHT = {1: 0.8, 2: 1.0, 3: 1.3, 4: 1.2}
+_QUESTION_WEIGHT = 1.5
 _REPEATS_COUNTED_MAX = 20
 
 _INTENT_SIGNS = (
@@ -166,13 +178,14 @@ class _Candidate:
 
     @property
     def is_fragment(self) -> bool:
-        """It always stands beside the same word, so that the longer phrase is the keyword."""
-        return any("" not in side and len(side) == 1 for side in (self.before, self.after))
+        """It never begins, or never ends, a run of words: the longer phrases are the keywords."""
+        return "" not in self.before or "" not in self.after
 
-    def score(self, words: int) -> float:
+    def score(self, words: Sequence[str]) -> float:
         sites = len(set(self.domains.values()))
         repeats = min(self.count, _REPEATS_COUNTED_MAX) / _REPEATS_COUNTED_MAX
-        return round((sum(self.pages.values()) + repeats) * (2 * sites - 1) * _LENGTH_WEIGHT[words], 4)
+        weight = _QUESTION_WEIGHT if tuple(words[:2]) in _QUESTION_STARTS else _LENGTH_WEIGHT.get(len(words), 1.0)
+        return round((sum(self.pages.values()) + repeats) * (2 * sites - 1) * weight, 4)
 
 
 @dataclass(frozen=True)
@@ -220,6 +233,11 @@ def words_of(text: str) -> list[str]:
     return list(_split(_TOKEN.findall(unicodedata.normalize("NFC", text))))
 
 
+def content_words(text: str) -> frozenset[str]:
+    """The folded words of a keyword without their order and its connecting words: two with the same mean the same."""
+    return frozenset(folded(text).split()) - _CONNECTORS - _ARTICLES
+
+
 def normalized_keyword(text: str) -> str:
     """A keyword as it is stored: lower case, single spaces, no punctuation around it."""
     lowered = unicodedata.normalize("NFC", " ".join(text.split())).lower()
@@ -238,13 +256,14 @@ def intent_of(text: str) -> Intent:
 def _vocabulary(pages: Sequence[tuple[Page, str]], brands: Iterable[str]) -> _Vocabulary:
     words, verbal, lowered, raised = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     for page, _ in pages:
-        for passage in page.passages:
-            for clause in _CLAUSE_END.split(passage):
+        for zone, line in _lines(page):
+            for clause in _CLAUSE_END.split(line):
                 tokens = _TOKEN.findall(clause)
                 words.update(map(_lowered, tokens))
-                verbal.update(_verb_uses(tokens))
-                lowered.update(token for token in tokens if token.islower())
-                raised.update(_lowered(token) for token in tokens[1:] if token[0].isupper() and not token.isupper())
+                if zone is Zone.TEXT:
+                    verbal.update(_verb_uses(tokens))
+                    lowered.update(token for token in tokens if token.islower())
+                    raised.update(_lowered(token) for token in tokens[1:] if token[0].isupper() and not token.isupper())
     nouns_are_raised = raised.total() > _NOUN_CAPITALS_SHARE * max(1, words.total())
     return _Vocabulary(
         verbs=frozenset(word for word, count in verbal.items() if count >= _VERB_SHARE * words[word]),
@@ -316,11 +335,20 @@ def _repeated_lines(pages: Sequence[tuple[Page, str]]) -> set[tuple[str, str]]:
 
 def _occurrences(line: str, zone: Zone, vocabulary: _Vocabulary) -> Iterator[_Occurrence]:
     for clause in _CLAUSE_END.split(line):
-        for run in _runs(_TOKEN.findall(clause), zone, vocabulary):
+        for run in _runs(_without_last_verb(_TOKEN.findall(clause), zone), zone, vocabulary):
             for start in range(len(run)):
-                for end in range(start + 1, min(start + WORDS_MAX, len(run)) + 1):
+                for end in range(start + 1, min(start + TOKENS_MAX, len(run)) + 1):
                     if _is_keyword(run[start:end], vocabulary):
                         yield _occurrence(run, start, end, vocabulary)
+
+
+def _without_last_verb(tokens: list[str], zone: Zone) -> list[str]:
+    """Headings such as "Why the approval process stalls" end with a verb, unless they ask "how to" or "what is"."""
+    lower = [_lowered(token) for token in tokens[:2]]
+    is_clause = zone is not Zone.TEXT and len(lower) == 2 and lower[0] in _CLAUSE_STARTS
+    if not is_clause or lower[1] in ("to", "is", "are", "not", "does", "do") or lower[1] in _VERBS:
+        return tokens
+    return list(itertools.takewhile(lambda token: _lowered(token) not in ("cost", "costs"), tokens[:-1]))
 
 
 def _occurrence(run: list[str], start: int, end: int, vocabulary: _Vocabulary) -> _Occurrence:
@@ -361,10 +389,14 @@ def _continues(run: list[str], token: str, zone: Zone) -> bool:
         return True
     if zone is Zone.TEXT:
         return False
-    is_question = (not run and word in ("how", "what")) or (
-        len(run) == 1 and (_lowered(run[0]), word) in _QUESTION_STARTS
-    )
-    return is_question or (word in _CONNECTORS and bool(run))
+    may_be_question = (not run and word in ("how", "what")) or _is_question([*run, token])
+    return may_be_question or (bool(run) and word in _CONNECTORS)
+
+
+def _is_question(run: Sequence[str]) -> bool:
+    """Whether the run asks "how to" or "what is", with no other stop word than articles in it."""
+    words = tuple(map(_lowered, run))
+    return words[:2] in _QUESTION_STARTS and all(word in _ARTICLES or word not in _BREAKS for word in words[2:])
 
 
 def _brand_positions(tokens: list[str], brands: frozenset[str]) -> set[int]:
@@ -381,16 +413,19 @@ def _brand_positions(tokens: list[str], brands: frozenset[str]) -> set[int]:
 
 def _is_keyword(phrase: list[str], vocabulary: _Vocabulary) -> bool:
     words = _split(phrase)
-    if not vocabulary.words_min <= len(words) <= WORDS_MAX or len(" ".join(words)) > CHARACTERS_MAX:
-        return False
-    if len(words) == 1 and len(words[0]) < COMPOUND_CHARACTERS_MIN:
-        return False
     body = _body(words)
+    if len(phrase) < vocabulary.words_min or len(set(body) - _ARTICLES - _CONNECTORS) > WORDS_MAX:
+        return False
+    if len(phrase) == 1 and len(phrase[0]) < COMPOUND_CHARACTERS_MIN:
+        return False
     return (
-        _has_good_edges(words, vocabulary)
+        len(" ".join(words)) <= CHARACTERS_MAX
+        and _has_good_edges(words, vocabulary)
         and not any(" ".join(form) in _FURNITURE for form in (words, [*map(stem, words)], [*map(_lowered, phrase)]))
         and not all(word in vocabulary.names for word in body)
         and not (body[-1] in _AUDIENCE_WORDS and not _CONNECTORS & set(body))
+        and not (body[0] in _PAGE_WORDS and body[1:2] and body[1] in _CONNECTORS)
+        and not (body is words and _ARTICLES & set(body))
         and len(set(map(stem, body))) == len(body)
     )
 
@@ -422,7 +457,8 @@ def _is_good_last(word: str, vocabulary: _Vocabulary) -> bool:
 
 def _is_weak(word: str) -> bool:
     is_adverb = word.endswith("ly") and len(word) > 5
-    return is_adverb or len(word) < 2 or word.isdigit() or word in _WEAK_WORDS or word in _BREAKS
+    is_break = word in _BREAKS and word not in _NUMBER_WORDS
+    return is_adverb or is_break or len(word) < 2 or word.isdigit() or word in _WEAK_WORDS
 
 
 def _lowered(token: str) -> str:
@@ -446,10 +482,10 @@ def _chosen(candidates: Mapping[str, _Candidate]) -> dict[str, _Candidate]:
 
 def _ranked(candidates: Mapping[str, _Candidate], phrases_max: int) -> tuple[Keyphrase, ...]:
     """Best first; phrases of the same words in another order are one, with the sources of both."""
-    scores = {key: one.score(len(key.split())) for key, one in candidates.items()}
+    scores = {key: one.score(key.split()) for key, one in candidates.items()}
     best: dict[frozenset[str], list[str]] = defaultdict(list)
     for key in sorted(candidates, key=lambda key: (-scores[key], key)):
-        best[frozenset(key.split()) - _CONNECTORS].append(key)
+        best[content_words(key)].append(key)
     return tuple(
         Keyphrase(
             text=_commonest(candidates[keys[0]].surfaces),

@@ -16,6 +16,7 @@ TOKENS_PER_REQUEST = 64
 AMOUNT_USD_MAX = Decimal(100_000_000_000)  # NUMERIC(20,9) holds what is below it
 COST_USD_CREDIBLE_MAX = Decimal(10_000)  # of one request
 TOKENS_CREDIBLE_MAX = 10_000_000  # of one request, where no cost is stated beside them
+COUNT_MAX = 10**15  # where one is: what the ledger's columns hold, with room
 _DIGITS = 60  # products of counts and rates stay exact
 
 
@@ -74,12 +75,12 @@ class Usage(Frozen):
 
 def usage_fault(usage: Usage) -> str | None:
     """Why a usage is no figure to book by, None when it is one: nobody's single request costs that much."""
-    if usage.cost_usd is not None:
-        if usage.cost_usd <= COST_USD_CREDIBLE_MAX:
-            return None
+    if usage.cost_usd is not None and usage.cost_usd > COST_USD_CREDIBLE_MAX:
         return f"a cost of ${format_usd(usage.cost_usd)} for one request is not credible"
-    tokens = max(usage.prompt_tokens, usage.completion_tokens, usage.searches)
-    return f"{tokens} tokens or searches in one request are not credible" if tokens > TOKENS_CREDIBLE_MAX else None
+    count = max(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.searches)
+    if count > (TOKENS_CREDIBLE_MAX if usage.cost_usd is None else COUNT_MAX):
+        return f"{count} tokens or searches in one request are not credible"
+    return None
 
 
 def prompt_token_bound(request_bytes: int, messages: int) -> int:

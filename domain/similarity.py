@@ -5,8 +5,8 @@ The same on every machine: weights are rounded to integers before they are multi
 """
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,16 @@ from domain.keyphrases import folded
 
 METHOD = "character TF-IDF"
 NGRAM_LENGTHS = (3, 4, 5)
+# What a keyword is about stands beside these: "invoice approval software" is nearer to "invoice approval process"
+# than to "supplier portal software".
+LIGHT_WORDS = frozenset(
+    {
+        *("software", "tool", "platform", "system", "solution", "service", "app", "program", "process", "workflow"),
+        *("management", "automation", "automated", "online", "best", "guide", "checklist", "template", "example"),
+        *("how", "to", "what", "is", "are", "a", "an", "the", "for", "of", "in"),
+    }
+)
+LIGHT_WORD_WEIGHT = 0.5
 _SCALE = 2**20
 _FEATURES_PER_BLOCK = 4096
 
@@ -29,7 +39,9 @@ def similarity_matrix(texts: Sequence[str]) -> Matrix:
     weights = [_weights(ngrams, inverse_frequencies) for ngrams in counts]
     entries = [(row, columns[ngram], weight) for row, one in enumerate(weights) for ngram, weight in one.items()]
     sums = _products(np.array(entries, dtype=np.int64).reshape(-1, 3), len(texts), len(columns))
-    similarities = np.minimum(sums / float(_SCALE**2), 1.0).round(6)
+    lengths = np.sqrt(np.diag(sums))
+    lengths[lengths == 0] = 1.0
+    similarities: Matrix = np.minimum(sums / np.outer(lengths, lengths), 1.0).round(6)
     np.fill_diagonal(similarities, 1.0)
     return similarities
 
@@ -51,23 +63,30 @@ def similarity(first: str, second: str, corpus: Sequence[str]) -> float:
     return float(similarity_matrix(texts)[texts.index(first), texts.index(second)])
 
 
-def _ngrams(text: str) -> Counter[str]:
-    """N-grams of each word with a space on both sides, so that the edges of words count."""
-    ngrams: Counter[str] = Counter()
+def _ngrams(text: str) -> dict[str, float]:
+    """N-grams of each word with a space on both sides, so that the edges of words count; of light words, by half."""
+    ngrams: dict[str, float] = defaultdict(float)
     for word in folded(text).split():
         padded = f" {word} "
+        weight = LIGHT_WORD_WEIGHT if word in LIGHT_WORDS else 1.0
         for length in NGRAM_LENGTHS:
-            ngrams.update(padded[start : start + length] for start in range(max(1, len(padded) - length + 1)))
+            for start in range(max(1, len(padded) - length + 1)):
+                ngrams[padded[start : start + length]] += weight
     return ngrams
 
 
-def _inverse_frequencies(counts: Sequence[Counter[str]]) -> dict[str, float]:
+def _inverse_frequencies(counts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     frequencies = Counter(ngram for ngrams in counts for ngram in ngrams)
     return {ngram: math.log((1 + len(counts)) / (1 + count)) + 1 for ngram, count in frequencies.items()}
 
 
-def _weights(ngrams: Counter[str], inverse_frequencies: dict[str, float]) -> dict[str, int]:
+def _weights(ngrams: Mapping[str, float], inverse_frequencies: Mapping[str, float]) -> dict[str, int]:
     """Weights of a text, of length 1 together, as integers of ``_SCALE`` parts."""
-    raw = {ngram: (1 + math.log(count)) * inverse_frequencies[ngram] for ngram, count in ngrams.items()}
+    raw = {ngram: _damped(count) * inverse_frequencies[ngram] for ngram, count in ngrams.items()}
     length = math.sqrt(math.fsum(weight * weight for weight in raw.values()))
     return {ngram: round(weight / length * _SCALE) for ngram, weight in raw.items()}
+
+
+def _damped(count: float) -> float:
+    """The second time an n-gram says less than the first."""
+    return 1 + math.log(count) if count > 1 else count

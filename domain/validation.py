@@ -6,7 +6,7 @@ import numpy as np
 
 from domain.brief import ExistingPage
 from domain.clustering import Cluster, Clustering, coherence
-from domain.keyphrases import folded
+from domain.keyphrases import content_words
 from domain.money import Frozen
 from domain.settings import ClusteringSettings, ValidationSettings
 from domain.similarity import METHOD, Matrix, similarity_matrix
@@ -116,7 +116,7 @@ def _coherence_reasons(cluster: Cluster, similarities: _Similarities, settings: 
 
 def _existing_page_reasons(cluster: Cluster, pages: Sequence[ExistingPage]) -> Iterator[Reason]:
     for page in pages:
-        if folded(page.keyword) == folded(cluster.hub):
+        if content_words(page.keyword) == content_words(cluster.hub):
             message = f'"{cluster.hub}" falls, your page {page.url} is about it already'
             yield Reason(code="EXISTING_PAGE", message=message, subject=page.url)
 
@@ -125,6 +125,8 @@ def _cannibalization_reasons(
     cluster: Cluster, standing: Sequence[Cluster], similarities: _Similarities, settings: ValidationSettings
 ) -> Iterator[Reason]:
     for stronger in standing:
-        if similarities.between(cluster.hub, stronger.hub) > settings.cannibalization_similarity_max:
+        is_alike = similarities.between(cluster.hub, stronger.hub) > settings.cannibalization_similarity_max
+        has_same_words = content_words(cluster.hub) == content_words(stronger.hub)
+        if has_same_words or (is_alike and cluster.intent is stronger.intent):
             message = f'"{cluster.hub}" falls, means the same as "{stronger.hub}"'
             yield Reason(code="CANNIBALIZATION", message=message, subject=stronger.hub)

@@ -108,9 +108,6 @@ def _remove_invisible(document: LexborHTMLParser) -> None:
     for selector in (_NOT_TEXT, _HIDDEN, *hidden_selectors):
         _remove(document.css(selector))
     _remove([node for node in document.css("[style]") if _INVISIBLE_STYLE.search(node.attributes.get("style") or "")])
-    root = document.root
-    if root is not None:
-        _remove([node for node in root.traverse(include_text=True) if node.is_comment_node])
 
 
 def _remove(nodes: list[LexborNode]) -> None:

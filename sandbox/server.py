@@ -478,7 +478,7 @@ def _stream_parts(answer: Answer, wants_usage: bool) -> list[bytes]:
     """Server-sent events: the role, the text in pieces, the finish reason, the usage, [DONE]."""
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     deltas += [{"content": piece} for piece in _pieces(answer.content)]
-    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices: list[dict[str, Any]] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
     choices.append({"index": 0, "delta": {}, "finish_reason": answer.finish_reason})
     envelope = _envelope(answer, "chat.completion.chunk")
     chunks: list[dict[str, Any]] = [{**envelope, "choices": [choice]} for choice in choices]

@@ -11,6 +11,12 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = public, pg_temp AS
     SELECT (CASE WHEN scale(trim_scale(p_amount)) < 2 THEN round(p_amount, 2) ELSE trim_scale(p_amount) END)::text
 $$;
 
+-- First day of the month, in UTC whatever the session's time zone, that a moment belongs to.
+CREATE OR REPLACE FUNCTION spend_month(p_at timestamptz) RETURNS date
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = public, pg_temp AS $$
+    SELECT date_trunc('month', p_at AT TIME ZONE 'UTC')::date
+$$;
+
 CREATE OR REPLACE FUNCTION canonical_model(p_model text) RETURNS text
 LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT coalesce((SELECT model FROM model_aliases WHERE alias = p_model), p_model)
@@ -81,5 +87,5 @@ $$;
 GRANT EXECUTE ON FUNCTION canonical_model, price_at TO infin8_app, infin8_operator;
 
 -- Read-only, for whoever forecasts or recomputes.
-GRANT EXECUTE ON FUNCTION round_up_usd, usd_text, canonical_model, price_at, request_hold, usage_cost
+GRANT EXECUTE ON FUNCTION round_up_usd, usd_text, spend_month, canonical_model, price_at, request_hold, usage_cost
     TO infin8_app, infin8_operator;

@@ -3,7 +3,7 @@
 
 CREATE OR REPLACE FUNCTION current_spend_month() RETURNS date
 LANGUAGE sql VOLATILE SET search_path = public, pg_temp AS $$
-    SELECT date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
+    SELECT spend_month(clock_timestamp())
 $$;
 
 -- Locks the organization's current month, beginning it where this is its first authorization.
@@ -20,8 +20,11 @@ BEGIN
 END
 $$;
 
--- Locks attempts with their scopes. Raises IN004 when one of them is not this organization's.
-CREATE OR REPLACE FUNCTION lock_attempts(p_organization_id uuid, p_attempt_ids uuid[]) RETURNS void
+-- Locks attempts with their scopes; without the months where no money moves, because all of an organization's
+-- workflows meet there. Raises IN004 when an attempt is not this organization's.
+CREATE OR REPLACE FUNCTION lock_attempts(
+    p_organization_id uuid, p_attempt_ids uuid[], p_with_months boolean DEFAULT true
+) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     v_missing uuid;
@@ -39,21 +42,25 @@ BEGIN
     PERFORM FROM intent_workflows
     WHERE id IN (SELECT workflow_id FROM spend_attempts WHERE attempt_id = ANY (p_attempt_ids))
     ORDER BY id FOR NO KEY UPDATE;
-    PERFORM FROM organization_months
-    WHERE organization_id = p_organization_id
-        AND month IN (SELECT month FROM spend_attempts WHERE attempt_id = ANY (p_attempt_ids))
-    ORDER BY month FOR NO KEY UPDATE;
+    IF p_with_months THEN
+        PERFORM FROM organization_months
+        WHERE organization_id = p_organization_id
+            AND month IN (SELECT month FROM spend_attempts WHERE attempt_id = ANY (p_attempt_ids))
+        ORDER BY month FOR NO KEY UPDATE;
+    END IF;
     PERFORM FROM spend_attempts WHERE attempt_id = ANY (p_attempt_ids) ORDER BY attempt_id FOR NO KEY UPDATE;
 END
 $$;
 
 -- Locks one attempt with its scopes and returns the row as it is under the lock.
-CREATE OR REPLACE FUNCTION lock_attempt(p_attempt_id uuid, p_organization_id uuid) RETURNS spend_attempts
+CREATE OR REPLACE FUNCTION lock_attempt(
+    p_attempt_id uuid, p_organization_id uuid, p_with_month boolean DEFAULT true
+) RETURNS spend_attempts
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     v_attempt spend_attempts;
 BEGIN
-    PERFORM lock_attempts(p_organization_id, ARRAY[p_attempt_id]);
+    PERFORM lock_attempts(p_organization_id, ARRAY[p_attempt_id], p_with_month);
     SELECT * INTO STRICT v_attempt FROM spend_attempts WHERE attempt_id = p_attempt_id;
     RETURN v_attempt;
 END

@@ -13,7 +13,7 @@ LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
         JOIN plans AS plan USING (plan_key)
         LEFT JOIN organization_months AS month
             ON month.organization_id = workflow.organization_id
-            AND month.month = date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
+            AND month.month = spend_month(clock_timestamp())
         WHERE workflow.id = p_workflow_id
     ), false)
 $$;
@@ -23,8 +23,7 @@ CREATE OR REPLACE FUNCTION get_organization_monthly_ai_cost(p_organization_id uu
 LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT coalesce((
         SELECT spent_usd FROM organization_months
-        WHERE organization_id = p_organization_id
-            AND month = date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC')::date
+        WHERE organization_id = p_organization_id AND month = spend_month(clock_timestamp())
     ), 0)
 $$;
 

@@ -7,7 +7,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     v_attempt spend_attempts;
 BEGIN
-    v_attempt := lock_attempt(p_attempt_id, p_organization_id);
+    v_attempt := lock_attempt(p_attempt_id, p_organization_id, false);
     PERFORM require_sent(v_attempt);
     IF v_attempt.generation_id <> p_generation_id THEN
         RAISE EXCEPTION 'attempt % has the generation id % already, now came %',
@@ -120,7 +120,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     v_attempt spend_attempts;
 BEGIN
-    v_attempt := lock_attempt(p_attempt_id, p_organization_id);
+    v_attempt := lock_attempt(p_attempt_id, p_organization_id, false);
     PERFORM require_sent(v_attempt);
     IF v_attempt.state IN ('DISPATCHED', 'UNKNOWN') THEN
         UPDATE spend_attempts
@@ -137,7 +137,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     v_attempt spend_attempts;
 BEGIN
-    v_attempt := lock_attempt(p_attempt_id, p_organization_id);
+    v_attempt := lock_attempt(p_attempt_id, p_organization_id, false);
     IF v_attempt.state NOT IN ('ANSWERED', 'SETTLED') THEN
         RAISE EXCEPTION 'attempt % is % and has no answer to reject', p_attempt_id, v_attempt.state
             USING ERRCODE = 'IN002';

@@ -29,6 +29,9 @@ _WIDTHS = {
     **dict.fromkeys("GOQ", 15.6), **dict.fromkeys("mM", 16.7), **dict.fromkeys("W%—", 18.9),
 }  # fmt: skip
 _WIDTH_ELSE = 11.1
+_VOWELS = re.compile(r"[aeiouy]+")
+# Neighbouring vowels that are two syllables: carrier, created, buying, employee, idea, video.
+_PARTED_VOWELS = re.compile(r"i(?=ers?$)|e(?=at(?:e|i|o))|[aeiouy](?=ings?$)|y(?=ees?$)|e(?=as?$|os?$)|i(?=a(?!l)|u)")
 
 
 def title_pixels(title: str) -> float:
@@ -42,7 +45,7 @@ def syllables(word: str) -> int:
     if len(word) <= 3:
         return 1
     word = re.sub(r"(?:[^laeiouy]es|[^aeiouy]ed(?<![td]ed)|[^laeiouy]e)$", lambda found: found[0][0], word)
-    return max(1, len(re.findall(r"[aeiouy]+", word)))
+    return max(1, len(_VOWELS.findall(word)) + len(_PARTED_VOWELS.findall(word)))
 
 
 def flesch(text: str) -> float:

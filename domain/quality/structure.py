@@ -113,11 +113,22 @@ def integrity_reasons(document: Document, page: HtmlPage) -> list[Reason]:
     if len(expected) != len(found):
         message = f"The HTML has {len(found)} sections, {len(expected)} were written: assemble it anew."
         reasons.append(Reason(code="text_differs", message=message))
+    reasons += _heading_differences(document, page)
     rendered = read_fragment(render_html(document.markdown))
     if (rendered.headings, rendered.blocks) != (page.headings, page.blocks):
         message = "Markdown and HTML do not say the same: render the HTML from the Markdown."
         reasons.append(Reason(code="formats_differ", message=message))
     return reasons
+
+
+def _heading_differences(document: Document, page: HtmlPage) -> list[Reason]:
+    expected = [document.title, *(section.heading for section in document.sections)]
+    found = [heading.text for heading in page.headings if heading.text != REFERENCES_HEADING]
+    return [
+        Reason(code="text_differs", message=f"The heading “{right}” in the HTML was written as “{left}”.")
+        for left, right in zip(expected, found, strict=False)
+        if left != right
+    ]
 
 
 def _section_text(texts: Iterable[str]) -> str:

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 from sandbox.answers import Blocks
 from sandbox.answers.grammar import PURPOSES
 from sandbox.answers.lexicon import word_set
-from sandbox.answers.text import Passage, digest, is_plural, pick
+from sandbox.answers.text import Passage, contains_phrase, digest, is_plural, pick
 
 UNNAMED_FIRMS = "many organizations"
 _QUESTION_WORDS = re.compile(r"^(how|what|why|when|who|which|where|is|are|can|should|does|do)\b", re.IGNORECASE)
@@ -31,7 +32,8 @@ class PhraseKind(StrEnum):
 
 @dataclass(frozen=True)
 class ArticleFacts:
-    """The blocks of an article's request. ``rivals`` are the keywords or titles of its sibling articles."""
+    """The blocks of an article's request. ``rivals`` are the keywords or titles of its sibling articles, ``names``
+    those of the companies in play, ``banned`` the phrases that the brief's voice forbids; both in lower case."""
 
     keyword: str
     words: int
@@ -39,26 +41,37 @@ class ArticleFacts:
     rivals: tuple[str, ...]
     spokes: tuple[str, ...]
     organization: str
+    own_host: str
     people: str
     firms: str
     terms: tuple[str, ...]
     passages: tuple[Passage, ...]
+    names: tuple[str, ...]
+    banned: tuple[str, ...]
 
     @classmethod
     def of(cls, blocks: Blocks) -> "ArticleFacts":
         article, brief = blocks.json("article"), blocks.json("brief")
+        passages = Passage.all_of(blocks.json("passages", []))
         people, firms = _audience(brief)
+        spelled = _Spelling.of(passages)
+        organization = brief["organization"]
+        hosts = [host_of(str(organization["url"])), *(host_of(passage.url) for passage in passages)]
+        terms = dict.fromkeys(str(term).strip() for term in blocks.json("terms", []))
         return cls(
-            keyword=str(article["keyword"]).strip(),
+            keyword=spelled.in_text(str(article["keyword"]).strip()),
             words=int(article.get("words") or 900),
             note=str(article.get("note") or ""),
             rivals=tuple(str(name) for name in article.get("siblings") or []),
-            spokes=tuple(str(name) for name in article.get("spokes") or []),
-            organization=str(brief["organization"]["name"]),
+            spokes=tuple(spelled.in_text(str(name)) for name in article.get("spokes") or []),
+            organization=str(organization["name"]),
+            own_host=hosts[0],
             people=people,
             firms=firms,
-            terms=tuple(dict.fromkeys(str(term).strip() for term in blocks.json("terms", []) if str(term).strip())),
-            passages=tuple(Passage.all_of(blocks.json("passages", []))),
+            terms=tuple(spelled.in_text(term) for term in terms if term),
+            passages=tuple(passages),
+            names=tuple({str(organization["name"]).lower(), *(host.partition(".")[0] for host in hosts)} - {""}),
+            banned=tuple(str(phrase).lower() for phrase in (brief.get("voice") or {}).get("banned_phrases") or []),
         )
 
     @property
@@ -67,10 +80,32 @@ class ArticleFacts:
 
     def owns(self, thing: str) -> bool:
         """Whether this article, and none of its siblings, is the one to use a thing they could all use."""
-        mine = digest(self.keyword.lower(), thing)
-        return all(
-            digest(rival.lower(), thing) < mine for rival in self.rivals if rival.lower() != self.keyword.lower()
-        )
+        name = self.keyword.lower()
+        mine = digest(name, thing)
+        return all(digest(rival.lower(), thing) < mine for rival in self.rivals if rival.lower() != name)
+
+    def is_banned(self, text: str) -> bool:
+        return any(contains_phrase(text, phrase) for phrase in self.banned)
+
+
+@dataclass(frozen=True)
+class _Spelling:
+    """Keywords come in small letters; the passages tell which of their words are written in capitals."""
+
+    capitals: Mapping[str, str]
+
+    @classmethod
+    def of(cls, passages: Sequence[Passage]) -> "_Spelling":
+        found = (word for passage in passages for word in re.findall(r"\b[A-Z]{2,5}\b", passage.text))
+        return cls({word.lower(): word for word in found})
+
+    def in_text(self, phrase: str) -> str:
+        return " ".join(self.capitals.get(word, word) for word in phrase.split())
+
+
+def host_of(url: str) -> str:
+    """The host of a URL in small letters, without a leading "www."."""
+    return (urlsplit(url if "//" in url else f"//{url}").hostname or "").removeprefix("www.")
 
 
 def _audience(brief: Mapping[str, Any]) -> tuple[str, str]:

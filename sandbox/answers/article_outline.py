@@ -6,6 +6,7 @@ from typing import Any
 
 from sandbox.answers import Blocks
 from sandbox.answers.article import UNNAMED_FIRMS, ArticleFacts, PhraseKind, phrase_kind, read_heading
+from sandbox.answers.claims import section_of
 from sandbox.answers.frames import filled
 from sandbox.answers.grammar import (
     DESCRIPTION_CLOSINGS,
@@ -52,7 +53,7 @@ def title_of(facts: ArticleFacts) -> str:
     """45 to 60 characters where any frame gives that, else the nearest to it; never the title of a sibling."""
     taken = {rival.lower() for rival in facts.rivals}
     titles = [starts_upper(_fill(facts, frame)) for frame in TITLES if _fits_readers(facts, frame)]
-    free = [title for title in titles if title.lower() not in taken] or titles
+    free = [title for title in titles if title.lower() not in taken and not facts.is_banned(title)] or titles
     return min(free, key=lambda title: (_distance(title, _TITLE_CHARACTERS), digest(facts.seed, title)))
 
 
@@ -63,6 +64,7 @@ def meta_description_of(facts: ArticleFacts) -> str:
         shape.format(opening=starts_upper(_fill(facts, opening)), middle=middle, closing=closing)
         for shape, opening, middle, closing in parts
     }
+    texts = {text for text in texts if not facts.is_banned(text)} or texts
     return min(texts, key=lambda text: (_distance(text, _DESCRIPTION_CHARACTERS), digest(facts.seed, text)))
 
 
@@ -118,18 +120,25 @@ def _is_subject(facts: ArticleFacts, term: str) -> bool:
 
 def _headings(facts: ArticleFacts, names: Sequence[str], subjects: Sequence[str]) -> list[str]:
     headings: list[str] = []
+    taken = {title_of(facts).lower()}
     for name, subject in zip(names, subjects, strict=True):
-        frames = [frame for frame in PURPOSES[name].headings if _fits(facts, frame, subject)]
-        options = [starts_upper(_fill(facts, frame, subject)) for frame in frames]
+        options = [starts_upper(_fill(facts, frame, subject)) for frame in _heading_frames(facts, name, subject)]
         readable = [option for option in options if read_heading(option) == (name, subject)] or options
-        headings.append(pick([option for option in readable if option not in headings], facts.seed, name))
+        free = [option for option in readable if option.lower() not in taken and not facts.is_banned(option)]
+        heading = pick(free or options, facts.seed, name)
+        headings.append(heading)
+        taken.add(heading.lower())
     return headings
 
 
-def _fits(facts: ArticleFacts, frame: str, subject: str) -> bool:
-    if phrase_kind(subject) is not PhraseKind.NOUN and not frame.endswith(": {kw}"):
-        return frame == "{kw} in plain words" or "{kw}" not in frame
-    return _fits_readers(facts, frame) and len(_fill(facts, frame, subject)) <= _HEADING_CHARACTERS_MAX
+def _heading_frames(facts: ArticleFacts, name: str, subject: str) -> list[str]:
+    """Those whose grammar suits the subject and that are not too long; where all are, the shortest."""
+    frames = PURPOSES[name].headings
+    if phrase_kind(subject) is not PhraseKind.NOUN:
+        return [frame for frame in frames if frame.endswith(": {kw}")] or ["{kw}"]
+    fitting = [frame for frame in frames if _fits_readers(facts, frame)]
+    short = [frame for frame in fitting if len(_fill(facts, frame, subject)) <= _HEADING_CHARACTERS_MAX]
+    return short or [min(fitting, key=len)]
 
 
 def _points(facts: ArticleFacts, name: str, subject: str) -> list[str]:
@@ -139,20 +148,18 @@ def _points(facts: ArticleFacts, name: str, subject: str) -> list[str]:
 
 
 def _cited_passages(facts: ArticleFacts, headings: Sequence[str]) -> list[list[int]]:
-    """For each section the passages nearest to its heading, those not yet cited first."""
+    """For each section the passages that are its own to retell, filled up with those nearest to its heading."""
     relevance = Relevance([passage.text for passage in facts.passages])
-    used: set[int] = set()
     cited: list[list[int]] = []
-    for heading in headings:
+    for place, heading in enumerate(headings):
         query = f"{heading} {facts.note}"
         ranked = sorted(
             facts.passages,
-            key=lambda passage: (
-                -relevance.of(query, passage.text) * (0.4 if passage.number in used else 1.0),
+            key=lambda passage, place=place, query=query: (  # type: ignore[misc]
+                section_of(passage, headings) != place,
+                -relevance.of(query, passage.text),
                 digest(facts.seed, passage.number),
             ),
         )
-        numbers = sorted(passage.number for passage in ranked[:_PASSAGES_PER_SECTION])
-        used.update(numbers)
-        cited.append(numbers)
+        cited.append(sorted(passage.number for passage in ranked[:_PASSAGES_PER_SECTION]))
     return cited

@@ -3,8 +3,8 @@
 from typing import Any
 
 from sandbox.answers import Blocks
-from sandbox.answers.writer import SectionTask, write_section
+from sandbox.answers.writer import SectionTask, SectionWriter
 
 
 def answer(blocks: Blocks) -> dict[str, Any]:
-    return {"blocks": write_section(SectionTask.of(blocks))}
+    return {"blocks": SectionWriter(SectionTask.of(blocks)).write()}

@@ -4,9 +4,9 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from sandbox.answers import Blocks, SiteText
+from sandbox.answers.article import host_of
 from sandbox.answers.icp import brief_sentences
 from sandbox.answers.text import content_stems, joined
 
@@ -26,10 +26,6 @@ def answer(blocks: Blocks, sites: Sequence[SiteText]) -> dict[str, Any]:
     least = max(_SIMILARITY_MIN, _SHARE_OF_BEST_MIN * (scored[0][0] if scored else 0.0))
     near = [site for score, site in scored[:_COMPETITORS_MAX] if score >= least]
     return {"competitors": [{"url": site.url, "why": _why(wanted, site)} for site in near]}
-
-
-def host_of(url: str) -> str:
-    return (urlsplit(url if "//" in url else f"//{url}").hostname or "").removeprefix("www.")
 
 
 def weighted(texts: Sequence[Sequence[str]]) -> list[Mapping[str, float]]:

@@ -2,7 +2,7 @@
 
 Notation as in ``frames.py``: ``[one|another]`` is a choice, ``{slot}`` is filled in, ``<is|are>`` agrees with the slot
 before it. Slots: ``kw`` the article's keyword, ``term`` and ``term2`` phrases it has to carry, ``a`` and ``b`` phrases
-out of one source passage, ``who`` the readers, ``firms`` their kind of organization, ``org`` the company.
+out of one source passage, ``claim`` a sentence of one, ``who`` the readers, ``firms`` their kind of organization, ``org`` the company.
 
 Fixed runs between two points of variation are kept short, so that two articles that use the same frame share hardly
 any run of five words.
@@ -590,7 +590,7 @@ SOURCE_FRAMES = (
     "[One source|A source] [sets|puts] {a} [next to|beside] {b}",
     "[The material|The reading] here [links|ties] {a} [to|with] {b}",
     "[What|Whatever] is [published|written] about {a} [soon|quickly] [leads|comes] to {b}",
-    "{a} [and|as well as] {b} [come up|appear] in the same [breath|passage]",
+    "{a} and {b} [come up|appear] in [the same|one] [breath|passage]",
     "[Take|Consider] {a}: the [page|source] [cited|used] here [adds|brings in] {b}",
     "[Where|When] the [talk|text] is of {a}, {b} [will follow|can't be far]",
     "[Readers|People] who [study|look into] {a} [will meet|come across] {b} as well",
@@ -599,15 +599,15 @@ SOURCE_FRAMES = (
     "[Some|A few] lines on {a} [also touch|touch] on {b}",
     "[Both|Two things], {a} and {b}, [belong|stand] in the [picture|account] [given|drawn] there",
     "[The sources|Published pages] [speak|write] of {a} and [then|next] of {b}",
-    "[Note|Notice] how {a} [turns up|stands] [near|close to] {b} in the [source|reading]",
+    "[Note|Notice] how {a} <[turns up|stands]|[turn up|stand]> [near|close to] {b} in the [source|reading]",
     "[Those|People] who [publish|write] on the [subject|matter] [name|list] {a}, [and|then] {b}",
     "From {a} it is a [short|small] step to {b}, [going by|judging by] the [source|page]",
     "[A page|One page] [read|seen] for this [text|article] [covers|treats] {a} along with {b}",
-    "{a} [may sound|can seem] [minor|small], [yet|but] it [stands|sits] [beside|next to] {b} in the [source|material]",
+    "{a} [may sound|can seem] [minor|small], [yet|but] <it [stands|sits]|they [stand|sit]> [beside|next to] {b} in the [source|material]",
     "[Among|With] the [matters|points] [raised|named] [are|stand] {a} and {b}",
     "[Anyone|A reader] [weighing|judging] {a} [should|may] [keep|hold] {b} in [view|mind]",
     "[Keep|Bear] {a} in mind, [together|along] with {b}, as the [source|page] does",
-    "[Is|Could] {a} [the whole|be the whole] story? [The source|One page] [adds|also names] {b}",
+    "[Can|Could] {a} be the [whole|entire] story? [The source|One page] [adds|also names] {b}",
     "[Look|Check] [how|whether] {a} and {b} [fit|go] together in your [own|present] [case|set-up]",
     "[For|To] {who}, {a} [can|may] [matter|weigh] as much as {b}",
     "[Between|Somewhere between] {a} and {b} [lies|is] the [daily|practical] work",
@@ -623,10 +623,39 @@ OWN_SITE_FRAMES = (
     "[On|Across] its [site|pages], {org} [sets|puts] {a} [near|beside] {b}",
     "[By|In] its own account, {org} [deals|works] with {a}, [also|and] with {b}",
     "{org} [names|mentions] {a}, and [with it|alongside] {b}",
-    "[At|With] {org}, {a} [goes|comes] together with {b}",
-    "[As|The way] {org} [tells|puts] it, {a} [belongs|is tied] to {b}",
+    "[At|With] {org}, {a} <[goes|comes]|[go|come]> together with {b}",
+    "[As|The way] {org} [tells|puts] it, {a} <[belongs|is tied]|[belong|are tied]> to {b}",
     "[The pages|The texts] of {org} [bring|put] up {a} [as well as|and also] {b}",
     "{org} [counts|lists] {a} and {b} among its [subjects|matters]",
+)
+# A sentence of a source, told in its own words and attributed; those of the second kind need a plain statement.
+CLAIM_FRAMES = (
+    "[One source|A source] [puts|words] it [plainly|this way]: {claim}",
+    "[Worth noting|Worth a thought|A point to keep]: {claim}",
+    "[A page|One page] [cited|used] here [adds|says|holds]: {claim}",
+    "[The advice|The word] from one [source|page] is [short|plain]: {claim}",
+    "[On this|On that point], a [source|page] is [clear|brief]: {claim}",
+    "[The reading|The material] [puts|sets] it in [few|plain] words: {claim}",
+    "[A published page|One page on the matter] [says|has it]: {claim}",
+    "[It can be|It is] put [simply|shortly] there: {claim}",
+    "[Read|Found] in the [sources|material]: {claim}",
+    "[From|Out of] the [sources|pages] [below|listed]: {claim}",
+    "[One vendor|A vendor] [tells|reminds] [readers|buyers]: {claim}",
+    "[Keep in mind|Bear in mind|Remember]: {claim}",
+)
+STATED_CLAIM_FRAMES = (
+    "[One source|A page|A source] [notes|says|holds|finds] that {claim}",
+    "{claim}, [as one source has it|going by one page|as a source says|to follow one page]",
+    "[According to|In the view of] [one source|a page cited here], {claim}",
+    "[The sources|Pages cited here] [say|note] that {claim}",
+    "[The reading|One text] [shows|tells] that {claim}",
+    "{claim}, [which|and that] is [worth|good for] a [second look|closer look]",
+    "[Seen|Judged] by the [sources|reading], {claim}",
+)
+OWN_CLAIM_FRAMES = (
+    "[At|With] {org}, the [view|rule] is [plain|simple]: {claim}",
+    "{org} [puts|says] it on its own [pages|site]: {claim}",
+    "[The pages|The site] of {org} [word|put] it [so|this way]: {claim}",
 )
 QUOTE_FRAMES = (
     "[In the words of|To quote] one source: “{quote}”",
@@ -663,13 +692,13 @@ TERM_FRAMES = (
 PAIR_FRAMES = (
     "[weigh|compare] {term} [against|with] {term2} [before|ahead of] [you decide|a decision]",
     "{term} and {term2} [pull|work] [in the same|in one] direction",
-    "[where|when] {term} [ends|stops], {term2} [can|may] begin",
+    "[where|when] {term} <[ends|stops]|[end|stop]>, {term2} [can|may] begin",
     "[both|the two], {term} and {term2}, [need|want] an [owner|answer]",
     "[treat|handle] {term} as [closely|tightly] [tied|related] to {term2}",
     "[a plan|any plan] for {term} [should|must] [mention|include] {term2}",
     "[after|next to] {term}, [turn|look] to {term2}",
     "[set|draw] a line from {term} to {term2}, and [mark|name] [what|who] [sits|stands] between",
-    "{term} [comes|goes] first, {term2} [close behind|right after]",
+    "{term} <[comes|goes]|[come|go]> first, {term2} [close behind|right after]",
     "[talk|speak] about {term} [together|in one go] with {term2}",
 )
 QUESTION_FRAMES = (
@@ -713,7 +742,6 @@ TITLES = (
     "A plain guide to {kw}",
     "How to get {kw} right",
     "What {firms} should know about {kw}",
-    "A calm start with {kw}",
     "First steps and common mistakes in {kw}",
     "Choosing and running {kw}: a practical guide",
     "How teams plan, test and run {kw} in practice",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.answers import Blocks
-from sandbox.answers.lexicon import FUNCTION_WORDS, PREPOSITIONS, word_set
+from sandbox.answers.lexicon import FUNCTION_WORDS, PREPOSITIONS, VERBS, word_set
 from sandbox.answers.text import (
     Passage,
     contains_phrase,
@@ -49,9 +49,9 @@ _ORGANIZATION_NOUNS = word_set(
     """
     distributors wholesalers manufacturers retailers cities municipalities councils operators agencies companies
     firms businesses schools hospitals clinics universities shops stores restaurants hotels contractors builders
-    farms growers laboratories banks insurers startups studios practices offices departments providers suppliers
-    brands publishers nonprofits charities dealers carriers landlords makers producers bakeries breweries
-    households owners associations cooperatives utilities consultancies workshops garages museums libraries
+    farms growers laboratories banks insurers startups studios practices offices departments
+    brands publishers nonprofits charities dealers carriers landlords producers bakeries breweries
+    households associations cooperatives utilities consultancies workshops garages museums libraries
     campuses organizations
     """
 )
@@ -73,8 +73,8 @@ _PAIN = re.compile(
     re.I,
 )
 _REMEDY = re.compile(
-    r"\b(instead of|rather than|stops?|stopped|prevents?|no longer|sees?|shows?|flags?|works?|helps?|helped|sooner|once|"
-    r"every|keeps?|follows?|takes? over|turns?)\b",
+    r"\b(instead of|rather than|stops?|stopped|prevents?|no longer|sees?|shows?|flags?|works?|helps?|helped|sooner|"
+    r"once|every|keeps?|follows?|takes? over|turns?)\b",
     re.I,
 )
 _GOAL = re.compile(
@@ -219,7 +219,7 @@ def _without_contained(names: Sequence[str]) -> list[str]:
 def _without_function_words(phrase: str) -> str:
     kept: list[str] = []
     for word in reversed(phrase.split()):
-        if word.lower() in FUNCTION_WORDS or (word.lower().endswith(("ed", "es")) and kept):
+        if word.lower() in FUNCTION_WORDS or (kept and word.lower() in VERBS):
             break
         kept.insert(0, word)
     return " ".join(kept)

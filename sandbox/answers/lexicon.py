@@ -8,7 +8,7 @@ def word_set(text: str) -> frozenset[str]:
 DETERMINERS = word_set(
     """
     a an the this that these those each every any some no its their our your his her my all both either neither
-    another such which what whose
+    another such
     """
 )
 PREPOSITIONS = word_set(
@@ -19,14 +19,14 @@ PREPOSITIONS = word_set(
 )
 _OTHER_FUNCTION_WORDS = word_set(
     """
-    and or but nor so yet if because although though while when where who whom why how whether once unless is
-    are was were be been being am has have had having do does did doing done can could may might must shall
-    should will would not never only also just even still too very more most less least much many few several
-    other others own same it they we you i he she them us me him there here then now again already always often
-    usually sometimes rather quite almost soon later earlier up down out off away back together apart instead
-    else one ones two three four five six seven eight nine ten first second third last next both s t don isn
-    doesn aren it's that's there's don't doesn't isn't won't can't you're they're we're nothing nobody anyone
-    everyone someone something anything everything
+    and or but nor so yet if because although though while when where who whom which what whose why how whether
+    once unless is are was were be been being am has have had having do does did doing done can could may might
+    must shall should will would not never only also just even still too very more most less least much many few
+    several other others own same it they we you i he she them us me him there here then now again already
+    always often usually sometimes rather quite almost soon later earlier up down out off away back together
+    apart instead else one ones two three four five six seven eight nine ten first second third last next both s
+    t don isn doesn aren it's that's there's don't doesn't isn't won't can't you're they're we're nothing nobody
+    anyone everyone someone something anything everything
     """
 )
 FUNCTION_WORDS = DETERMINERS | PREPOSITIONS | _OTHER_FUNCTION_WORDS
@@ -64,13 +64,13 @@ VERBS = word_set(
     tell tells told tend tends tie ties tied track tracks tracked treat treats treated trust trusts try tries
     tried turn turns turned understand use uses used wait waits waited walk walks want wants wanted warn warns
     warned watch watches watched wear wears win wins won work works worked write writes wrote written wrote
-    yields arriving asking being buying chasing choosing coming cutting doing finding getting giving going
-    hoping keeping knowing leaving letting looking losing making meaning moving needing opening paying putting
-    reaching reading running saving saying sending setting showing sitting starting stopping taking telling
-    trying turning typing using waiting wanting working writing long well fast late early slowly quickly
-    automatically directly simply easily exactly roughly finally mostly enough open ready available able likely
-    sure alone possible different certain true wrong clear good bad best better worse worst hard easy full whole
-    half today tomorrow yesterday ago twice once yes no please thus hence however therefore meanwhile otherwise
-    besides
+    yields succeed succeeds succeeded join joins joined gain gains gained arriving asking being buying chasing
+    choosing coming cutting doing finding getting giving going hoping keeping knowing leaving letting looking
+    losing making meaning moving needing opening paying putting reaching reading running saving saying sending
+    setting showing sitting starting stopping taking telling trying turning typing using waiting wanting working
+    writing long well fast late early slowly quickly automatically directly simply easily exactly roughly
+    finally mostly enough open ready available able likely sure alone possible different certain true wrong
+    clear good bad best better worse worst hard easy full whole half today tomorrow yesterday ago twice once yes
+    no please thus hence however therefore meanwhile otherwise besides
     """
 )

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sandbox.answers.lexicon import DETERMINERS, FUNCTION_WORDS, VERBS
+from sandbox.answers.lexicon import DETERMINERS, FUNCTION_WORDS, PREPOSITIONS, VERBS
 
 _ItemT = TypeVar("_ItemT")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"”’]?\s+(?=[A-Z0-9\"“])")
+_SENTENCE_STARTERS = "|".join(sorted(word.capitalize() for word in FUNCTION_WORDS - {"may", "will", "s", "t", "i"}))
+_RUN_IN_HEADING = re.compile(rf"(?<=[a-z]) (?=(?:{_SENTENCE_STARTERS}) [a-z])")
 _WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*|\d[\d.,/%]*")
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z'’-]*|\d[\d.,/%]*|[^\sA-Za-z0-9]")
 
@@ -25,7 +27,9 @@ def word_count(text: str) -> int:
 
 
 def sentences(text: str) -> list[str]:
-    return [part.strip() for part in _SENTENCE_END.split(" ".join(text.split())) if part.strip()]
+    """Sentences in order; a heading that runs into the text without a full stop is cut off where one can tell."""
+    parts = [piece for part in _SENTENCE_END.split(" ".join(text.split())) for piece in _RUN_IN_HEADING.split(part)]
+    return [part.strip() for part in parts if part.strip()]
 
 
 def stem(word: str) -> str:
@@ -84,23 +88,22 @@ def count_phrase(text: str, phrase: str) -> int:
 
 
 def noun_phrases(text: str, *, words_min: int = 2, words_max: int = 4) -> list[str]:
-    """Phrases of the text, verbatim but for a capital at a sentence's start, that stand like a noun phrase: after a
-    determiner, preposition, conjunction or verb, and before punctuation or a function word. No digits."""
+    """Phrases of the text, verbatim, that stand as a noun phrase does: after a determiner, preposition or verb, and
+    before punctuation or a function word. No names and no digits."""
     phrases = [phrase for sentence in sentences(text) for phrase in _phrases_of(sentence, words_min, words_max)]
     return list(dict.fromkeys(phrases))
 
 
 def _phrases_of(sentence: str, words_min: int, words_max: int) -> Iterable[str]:
-    tokens = _TOKEN.findall(sentence)
-    start = 0
-    while start < len(tokens):
+    tokens = ["", *_TOKEN.findall(sentence), "."]
+    start = 1
+    while start < len(tokens) - 1:
         end = start
-        while end < len(tokens) and _is_nominal(tokens[end]):
+        while end < len(tokens) - 1 and _is_nominal(tokens[end]):
             end += 1
         run = tokens[start:end]
-        follower = tokens[end].lower() if end < len(tokens) else "."
-        if _is_clean(run, follower) and words_min <= len(run) <= words_max:
-            yield _uncapitalized(run, is_first=start == 0)
+        if words_min <= len(run) <= words_max and _is_noun_phrase(tokens[start - 1].lower(), run, tokens[end].lower()):
+            yield " ".join(run)
         start = max(end, start) + 1
 
 
@@ -109,21 +112,16 @@ def _is_nominal(token: str) -> bool:
     return token[0].isalpha() and lower not in FUNCTION_WORDS and lower not in VERBS and not lower.endswith("ly")
 
 
-def _is_clean(run: Sequence[str], follower: str) -> bool:
-    """A run before a determiner or pronoun may end in a verb that is not in the list; one that begins with a
-    participle, or ends in one, may be half a clause."""
-    if not run or follower in DETERMINERS or follower in ("it", "them", "you", "us", "me", "him"):
+def _is_noun_phrase(before: str, run: Sequence[str], after: str) -> bool:
+    """A run that a determiner or pronoun follows may end in a verb that is not in the list, and one that opens a
+    sentence may hold one anywhere."""
+    if not (before in DETERMINERS or before in PREPOSITIONS or before in VERBS):
         return False
-    if any("'" in word or "’" in word for word in run):
+    if after in DETERMINERS or after in ("it", "them", "you", "us", "me", "him"):
         return False
-    return not run[-1].lower().endswith(("ed", "able", "ible", "ful", "ive", "ous")) and len(run[-1]) > 2
-
-
-def _uncapitalized(run: Sequence[str], *, is_first: bool) -> str:
-    head = run[0]
-    if is_first and head[1:].islower():
-        head = head.lower()
-    return " ".join([head, *run[1:]])
+    if any("'" in word or "’" in word or (word[0].isupper() and not word.isupper()) for word in run):
+        return False
+    return not run[-1].endswith(("ed", "able", "ible", "ful", "ive", "ous")) and len(run[-1]) > 2
 
 
 @dataclass(frozen=True)

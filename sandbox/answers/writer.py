@@ -1,21 +1,24 @@
 """Writes a section, sentence by sentence, from the grammar, the terms to carry and the passages to cite."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sandbox.answers import Blocks
-from sandbox.answers.article import ArticleFacts, PhraseKind, phrase_kind, purposes_of, read_heading
+from sandbox.answers.article import ArticleFacts, PhraseKind, host_of, phrase_kind, purposes_of, read_heading
+from sandbox.answers.claims import claims_of, is_statement, section_of
 from sandbox.answers.frames import as_sentence, choices_made, filled, slots_of
 from sandbox.answers.grammar import (
+    CLAIM_FRAMES,
     OPENERS,
+    OWN_CLAIM_FRAMES,
     OWN_SITE_FRAMES,
     PAIR_FRAMES,
     PURPOSES,
     QUESTION_FRAMES,
     QUOTE_FRAMES,
     SOURCE_FRAMES,
+    STATED_CLAIM_FRAMES,
     TAILS_OF_ADVICE,
     TAILS_OF_STATEMENTS,
     TERM_FRAMES,
@@ -39,40 +42,44 @@ from sandbox.answers.text import (
 _SECTION_WORDS_MAX = 520
 _PARAGRAPH_WORDS = 62
 _SENTENCE_WORDS_MAX = 20
+_SENTENCES_MAX = 60
 _LIST_ITEMS = 4
 _KEYWORD_SHARE = 0.018
-_CYCLE = ("source", "term", "advice", "source", "statement", "term", "source", "advice", "statement")
+_QUOTE_WORDS = (7, 17)
+_CYCLE = ("claim", "term", "advice", "claim", "statement", "term", "source", "advice")
 
 
 @dataclass(frozen=True)
 class SectionTask:
-    """What is asked for: the section's place among the headings, its words, the terms and passages it may use."""
+    """What is asked for: the section's place among the headings, its words, the terms and passages it may use.
+
+    A repair asks for the same in other words: ``variant`` names it, ``avoid`` is the text it should not say again,
+    ``says_keyword`` whether the keyword may come up.
+    """
 
     facts: ArticleFacts
     number: int
     heading: str
     headings: tuple[str, ...]
     words: int
-    own_host: str
     variant: str = ""
+    avoid: str = ""
+    says_keyword: bool = True
 
     @classmethod
     def of(cls, blocks: Blocks) -> "SectionTask":
         section = blocks.json("section")
         heading = str(section["heading"])
-        headings = tuple(map(str, blocks.json("outline", [heading]))) or (heading,)
         return cls(
             facts=ArticleFacts.of(blocks),
             number=int(section.get("number") or 1),
             heading=heading,
-            headings=headings,
+            headings=tuple(map(str, blocks.json("outline", [heading]))) or (heading,),
             words=min(int(section.get("words") or 150), _SECTION_WORDS_MAX),
-            own_host=_host(str(blocks.json("brief")["organization"]["url"])),
         )
 
-    def again(self, variant: str) -> "SectionTask":
-        """The same task, to be written in other words."""
-        return replace(self, variant=variant)
+    def with_terms(self, terms: Sequence[str]) -> "SectionTask":
+        return replace(self, facts=replace(self.facts, terms=tuple(terms)))
 
     @property
     def seed(self) -> str:
@@ -81,8 +88,7 @@ class SectionTask:
     @property
     def purpose_name(self) -> str:
         names = purposes_of(self.headings)
-        place = self.number - 1
-        return names[place] if 0 <= place < len(names) else names[0]
+        return names[(self.number - 1) % len(names)]
 
     @property
     def subject(self) -> str:
@@ -106,72 +112,78 @@ class SectionWriter:
     def __post_init__(self) -> None:
         facts = self.task.facts
         self._purpose: Purpose = PURPOSES[self.task.purpose_name]
+        self._ranked = _ranked(self.task)
         self._terms = self._wanted_terms()
-        self._phrases = _phrase_pairs(self.task, self._terms)
+        self._claims = self._own_claims()
+        self._phrases = _phrase_pairs(self.task, self._ranked, self._terms)
         self._frames = {
             "advice": self._ordered(self._purpose.advice),
             "statement": self._ordered(self._purpose.statements),
             "term": self._shared(TERM_FRAMES),
             "pair": self._shared(PAIR_FRAMES),
             "source": self._shared(SOURCE_FRAMES),
-            "own": self._shared(OWN_SITE_FRAMES),
+            "own source": self._shared(OWN_SITE_FRAMES),
+            "claim": self._shared(CLAIM_FRAMES),
+            "stated claim": self._shared(STATED_CLAIM_FRAMES),
+            "own claim": self._shared(OWN_CLAIM_FRAMES),
         }
         self._made = 0
         self._values = {"firms": facts.firms, "who": facts.people, "org": facts.organization}
 
     def write(self) -> list[dict[str, Any]]:
-        blocks: list[dict[str, Any]] = []
         listed = self._list_block() if self._purpose.items and digest(self.task.seed, "list") % 4 else None
-        words_left = self.task.words - (_block_words(listed) if listed else 0)
-        written = self._sentences(max(words_left, _PARAGRAPH_WORDS))
-        for paragraph in _paragraphs(written):
-            cited = sorted({sentence.passage for sentence in paragraph if sentence.passage is not None})
-            blocks.append(paragraph_block(" ".join(sentence.text for sentence in paragraph), cited))
+        words_left = self.task.words - (block_words(listed) if listed else 0)
+        blocks = paragraph_blocks(self.sentences(max(words_left, _PARAGRAPH_WORDS)))
         if listed:
             blocks.insert(max(1, len(blocks) - 1), listed)
         return blocks
 
-    # -- sentences ----------------------------------------------------------------------------------------------
-
-    def _sentences(self, words: int) -> list[Sentence]:
-        written = [self._lead()]
-        quote = self._quote()
-        if quote is not None:
-            written.append(quote)
+    def sentences(self, words: int, *, has_lead: bool = True) -> list[Sentence]:
+        """Sentences of about so many words, all terms among them."""
+        written = [self._lead(), self._quote()] if has_lead else []
+        kept = [sentence for sentence in written if sentence is not None and self._is_fine(sentence)]
         for kind in self._kinds():
-            if sum(word_count(sentence.text) for sentence in written) >= words and not self._terms:
-                break
-            if len(written) > 60:
+            is_enough = sum(word_count(sentence.text) for sentence in kept) >= words and not self._terms
+            if is_enough or len(kept) >= _SENTENCES_MAX:
                 break
             sentence = self._one(kind, crowded=len(self._terms) > 4)
-            if sentence is not None:
-                written.append(sentence)
-        return written
+            if sentence is not None and self._is_fine(sentence):
+                kept.append(sentence)
+        return kept
+
+    def _is_fine(self, sentence: Sentence) -> bool:
+        return not self.task.facts.is_banned(sentence.text) and sentence.text not in self.task.avoid
 
     def _kinds(self) -> Iterator[str]:
         start = digest(self.task.seed, "cycle") % len(_CYCLE)
         for step in range(300):
             yield _CYCLE[(start + step) % len(_CYCLE)]
 
+    # -- one sentence of each kind ------------------------------------------------------------------------------
+
     def _one(self, kind: str, *, crowded: bool) -> Sentence | None:
-        if kind == "source":
-            return self._about_source()
-        if kind == "term":
-            return self._about_terms(pairs=crowded)
+        match kind:
+            case "claim":
+                return self._claim()
+            case "source":
+                return self._about_source()
+            case "term":
+                return self._about_terms(pairs=crowded)
         return self._general(kind)
 
     def _lead(self) -> Sentence:
         subject = self.task.subject
-        self._drop_term(subject)
+        self._terms = [term for term in self._terms if term.lower() != subject.lower()]
+        if not self.task.says_keyword and contains_phrase(subject, self.task.facts.keyword):
+            subject = "this work"
         if phrase_kind(subject) is not PhraseKind.NOUN:
             return self._about_phrase(subject)
-        frames = self._ordered(self._purpose.leads)
-        return self._new_sentence(self._made_of(frames[0], {"kw": subject, "term": subject}))
+        frame = self._ordered(self._purpose.leads)[0]
+        return self._new_sentence(self._made_of(frame, {"kw": subject}), self._source_of(subject))
 
     def _about_phrase(self, phrase: str) -> Sentence:
         frames = QUESTION_FRAMES if phrase_kind(phrase) is PhraseKind.QUESTION else VERB_FRAMES
-        frame = self._ordered(frames)[0]
-        return self._new_sentence(self._made_of(frame, {"term": phrase}))
+        return self._new_sentence(self._made_of(self._ordered(frames)[0], {"term": phrase}))
 
     def _about_terms(self, *, pairs: bool) -> Sentence | None:
         if not self._terms:
@@ -185,12 +197,22 @@ class SectionWriter:
             return self._fresh("pair", {"term": term, "term2": other}, self._source_of(term, other))
         return self._fresh("term", {"term": term}, self._source_of(term))
 
+    def _claim(self) -> Sentence | None:
+        """A sentence of a passage retold; without one left, what two of a passage's phrases have to do."""
+        if not self._claims:
+            return self._about_source()
+        passage, claim = self._claims.pop(0)
+        kind = "stated claim" if is_statement(claim) and digest(self.task.seed, claim) % 3 else "claim"
+        if host_of(passage.url) == self.task.facts.own_host and digest(self.task.seed, claim, "own") % 2:
+            kind = "own claim"
+        return self._fresh(kind, {"claim": claim}, passage.number)
+
     def _about_source(self) -> Sentence | None:
         if not self._phrases:
             return None
         passage, first, second = self._phrases.pop(0)
-        is_own = _host(passage.url) == self.task.own_host and digest(self.task.seed, first) % 2 == 0
-        return self._fresh("own" if is_own else "source", {"a": first, "b": second}, passage.number)
+        is_own = host_of(passage.url) == self.task.facts.own_host and digest(self.task.seed, first) % 2 == 0
+        return self._fresh("own source" if is_own else "source", {"a": first, "b": second}, passage.number)
 
     def _general(self, kind: str) -> Sentence | None:
         """Advice or a statement, at times with an opener before it or a tail behind it."""
@@ -200,13 +222,12 @@ class SectionWriter:
             frame = frames.pop(0)
             frames.append(frame)
             seed = (self.task.seed, frame, self._made)
-            opener = pick(self._ordered(OPENERS)[:8], *seed) if digest(*seed, "opener") % 3 == 0 else ""
-            tail = pick(self._ordered(tails)[:8], *seed) if digest(*seed, "tail") % 2 == 0 else ""
             core = self._made_with_term(frame)
             if core is None:
                 continue
-            tail_text = self._made_with_term(tail) or "" if "{term}" not in tail or self._terms else ""
-            sentence = _joined(core, self._made_with_term(opener) or "", tail_text)
+            opener = pick(self._ordered(OPENERS)[:8], *seed) if digest(*seed, "opener") % 4 == 0 else ""
+            tail = pick(self._ordered(tails)[:8], *seed) if digest(*seed, "tail") % 5 < 2 else ""
+            sentence = _joined(core, self._made_with_term(opener) or "", self._made_with_term(tail) or "")
             if sentence not in self.said:
                 return self._new_sentence(sentence)
         return None
@@ -216,9 +237,9 @@ class SectionWriter:
         facts = self.task.facts
         if self.task.number != 1 + digest(facts.seed, "quote") % max(1, len(self.task.headings)) or self.task.variant:
             return None
-        for passage in _ranked(self.task):
+        for passage in self._ranked:
             for text in sentences(passage.text):
-                if 7 <= word_count(text) <= 17 and _is_quotable(text, passage) and facts.owns(text):
+                if _is_quotable(text, passage, facts) and facts.owns(text):
                     frame = self._ordered(QUOTE_FRAMES)[0]
                     return self._new_sentence(self._made_of(frame, {"quote": text.rstrip(".")}), passage.number)
         return None
@@ -236,7 +257,7 @@ class SectionWriter:
         return filled(choices_made(frame, self.task.seed, frame, self._made), {**self._values, **values})
 
     def _made_with_term(self, frame: str) -> str | None:
-        """None for a frame that wants a term when none is left. A leading comma or space is kept."""
+        """None for a frame that wants a term when none is left. A comma at its beginning is kept."""
         chosen = choices_made(frame, self.task.seed, frame, self._made)
         values = dict(self._values)
         if "term" in slots_of(chosen):
@@ -246,20 +267,25 @@ class SectionWriter:
         return f"{',' if chosen.startswith(',') else ''} {filled(chosen.lstrip(', '), values)}" if chosen else ""
 
     def _new_sentence(self, text: str, passage: int | None = None) -> Sentence:
-        sentence = Sentence(as_sentence(text), passage)
         self.said.add(text)
         self._made += 1
-        return sentence
+        return Sentence(as_sentence(text), passage)
 
     def _list_block(self) -> dict[str, Any] | None:
         items: list[str] = []
+        cited: set[int] = set()
         for frame in self._ordered(self._purpose.items):
-            text = self._made_with_term(frame)
-            if text is not None and len(items) < _LIST_ITEMS:
+            term = self._terms[0] if self._terms else ""
+            text = self._made_with_term(frame) if len(items) < _LIST_ITEMS else None
+            if text is not None and not self.task.facts.is_banned(text):
                 items.append(starts_upper(text.strip()))
+                source = self._source_of(term) if term and term in text else None
+                cited.update([source] if source is not None else [])
                 self._made += 1
-        lead = self._made_of(self._ordered(self._purpose.list_leads)[0], {})
-        return {"kind": "list", "text": starts_upper(lead), "items": items, "passages": []} if len(items) > 2 else None
+        if len(items) < 3:
+            return None
+        lead = starts_upper(self._made_of(self._ordered(self._purpose.list_leads)[0], {}))
+        return {"kind": "list", "text": lead, "items": items, "passages": sorted(cited)}
 
     # -- what to choose from ------------------------------------------------------------------------------------
 
@@ -270,12 +296,12 @@ class SectionWriter:
 
     def _shared(self, frames: Sequence[str]) -> list[str]:
         """The same for frames that every section uses: each section begins with its own share of them."""
-        facts, sections = self.task.facts, max(1, len(self.task.headings))
-        place = (self.task.number - 1) % sections
+        facts, count = self.task.facts, max(1, len(self.task.headings))
+        place = (self.task.number - 1) % count
         return sorted(
             frames,
             key=lambda frame: (
-                digest(facts.seed, frame) % sections != place,
+                digest(facts.seed, frame) % count != place,
                 not facts.owns(frame),
                 digest(self.task.seed, frame),
             ),
@@ -284,30 +310,56 @@ class SectionWriter:
     def _wanted_terms(self) -> list[str]:
         """The section's terms, and the keyword where it is due and not already within one of them."""
         facts, subject = self.task.facts, self.task.subject
-        terms = [term for term in facts.terms if term.lower() != facts.keyword.lower()]
-        terms = [term for term in terms if not _has_digit(term) and term.lower() != subject.lower()]
+        terms = [term for term in facts.terms if term.lower() not in (facts.keyword.lower(), subject.lower())]
+        terms = [term for term in terms if not any(character.isdigit() for character in term)]
+        if not self.task.says_keyword:
+            return [term for term in terms if not contains_phrase(term, facts.keyword)]
         is_said = any(contains_phrase(text, facts.keyword) for text in [*terms, subject])
         if not is_said and self.task.number in _keyword_sections(self.task):
             terms.insert(len(terms) // 2, facts.keyword)
         return terms
 
-    def _drop_term(self, subject: str) -> None:
-        self._terms = [term for term in self._terms if term.lower() != subject.lower()]
+    def _own_claims(self) -> list[tuple[Passage, str]]:
+        """What this section, of all sections and of all sibling articles, is to retell first; each claim once."""
+        facts, place = self.task.facts, self.task.number - 1
+        mine = [passage for passage in self._ranked if section_of(passage, self.task.headings) == place]
+        found = {claim: passage for passage in mine for claim in claims_of(passage, names=facts.names)}
+        fresh = [claim for claim in found if claim.lower() not in self.task.avoid.lower()]
+        if not self.task.says_keyword:
+            fresh = [claim for claim in fresh if not contains_phrase(claim, facts.keyword)]
+        ordered = sorted(fresh, key=lambda claim: (not facts.owns(claim), digest(self.task.seed, claim)))
+        return [(found[claim], claim) for claim in ordered]
 
     def _source_of(self, *terms: str) -> int | None:
         """A passage that holds one of the terms as it stands."""
-        for passage in _ranked(self.task):
+        for passage in self._ranked:
             if any(contains_phrase(passage.text, term) for term in terms):
                 return passage.number
         return None
 
 
-def write_section(task: SectionTask) -> list[dict[str, Any]]:
-    return SectionWriter(task).write()
+def paragraph_blocks(written: Sequence[Sentence]) -> list[dict[str, Any]]:
+    """Paragraphs of like length, so that the last is no leftover."""
+    total = sum(word_count(sentence.text) for sentence in written)
+    count = max(1, round(total / _PARAGRAPH_WORDS))
+    paragraphs: list[list[Sentence]] = [[]]
+    words = 0
+    for sentence in written:
+        if words >= total * len(paragraphs) / count and len(paragraphs) < count:
+            paragraphs.append([])
+        paragraphs[-1].append(sentence)
+        words += word_count(sentence.text)
+    return [_paragraph_block(paragraph) for paragraph in paragraphs if paragraph]
 
 
-def paragraph_block(text: str, passages: Sequence[int]) -> dict[str, Any]:
-    return {"kind": "paragraph", "text": text, "items": [], "passages": list(passages)}
+def _paragraph_block(paragraph: Sequence[Sentence]) -> dict[str, Any]:
+    cited = sorted({sentence.passage for sentence in paragraph if sentence.passage is not None})
+    text = " ".join(sentence.text for sentence in paragraph)
+    return {"kind": "paragraph", "text": text, "items": [], "passages": cited}
+
+
+def block_words(block: Mapping[str, Any]) -> int:
+    return word_count(str(block.get("text") or "")) + sum(word_count(str(item)) for item in block.get("items") or [])
 
 
 def _joined(core: str, opener: str, tail: str) -> str:
@@ -320,47 +372,31 @@ def _joined(core: str, opener: str, tail: str) -> str:
     return f"{opener}, {core}{tail}" if opener else f"{core}{tail}"
 
 
-def _paragraphs(written: Sequence[Sentence]) -> list[list[Sentence]]:
-    """Paragraphs of like length, so that the last is no leftover."""
-    total = sum(word_count(sentence.text) for sentence in written)
-    count = max(1, round(total / _PARAGRAPH_WORDS))
-    paragraphs: list[list[Sentence]] = [[]]
-    words = 0
-    for sentence in written:
-        if words >= total * len(paragraphs) / count and len(paragraphs) < count:
-            paragraphs.append([])
-        paragraphs[-1].append(sentence)
-        words += word_count(sentence.text)
-    return [paragraph for paragraph in paragraphs if paragraph]
-
-
-def _block_words(block: Mapping[str, Any]) -> int:
-    return word_count(str(block["text"])) + sum(word_count(item) for item in block["items"])
-
-
 def _keyword_sections(task: SectionTask) -> set[int]:
     """The sections that say the keyword once, so that it stays well below the density of stuffed text."""
-    facts, sections = task.facts, len(task.headings)
+    facts, count = task.facts, len(task.headings)
     most = int(facts.words * _KEYWORD_SHARE / max(1, word_count(facts.keyword)))
     in_headings = sum(contains_phrase(heading, facts.keyword) for heading in task.headings)
-    return set(shuffled(range(1, sections + 1), facts.seed, "keyword")[: max(1, most - 2 * in_headings)])
+    return set(shuffled(range(1, count + 1), facts.seed, "keyword")[: max(1, most - 2 * in_headings)])
 
 
 def _ranked(task: SectionTask) -> list[Passage]:
     passages = task.facts.passages
     relevance = Relevance([passage.text for passage in passages])
-    query = f"{task.heading} {' '.join(task.facts.terms)} {task.facts.keyword}"
+    query = f"{task.heading} {' '.join(task.facts.terms)} {task.facts.keyword} {task.facts.note}"
     return sorted(passages, key=lambda passage: (-relevance.of(query, passage.text), passage.number))
 
 
-def _phrase_pairs(task: SectionTask, terms: Sequence[str]) -> list[tuple[Passage, str, str]]:
+def _phrase_pairs(task: SectionTask, ranked: Sequence[Passage], terms: Sequence[str]) -> list[tuple[Passage, str, str]]:
     """Two phrases out of one passage at a time, each phrase once; passages in order of relevance, in rounds."""
     facts = task.facts
+    unwanted = {term.lower() for term in terms}
     taken: set[str] = set()
     rounds: list[list[tuple[Passage, str, str]]] = []
-    for passage in _ranked(task):
-        phrases = [p for p in noun_phrases(passage.text, words_max=3) if _is_usable(p, facts, terms)]
-        ordered = sorted(phrases, key=lambda phrase: (not facts.owns(phrase), digest(task.seed, phrase)))
+    for passage in ranked:
+        found = noun_phrases(passage.text, words_max=3)
+        usable = [p for p in found if p.lower() not in unwanted and not contains_phrase(p, facts.keyword)]
+        ordered = sorted(usable, key=lambda phrase: (not facts.owns(phrase), digest(task.seed, phrase)))
         fresh = [phrase for phrase in ordered if _key(phrase) not in taken]
         for place, (first, second) in enumerate(zip(fresh[::2], fresh[1::2], strict=False)):
             if set(content_stems(first)) & set(content_stems(second)):
@@ -372,22 +408,18 @@ def _phrase_pairs(task: SectionTask, terms: Sequence[str]) -> list[tuple[Passage
     return [entry for entries in rounds for entry in entries]
 
 
-def _is_usable(phrase: str, facts: ArticleFacts, terms: Sequence[str]) -> bool:
-    lower = phrase.lower()
-    return lower not in {term.lower() for term in terms} and not contains_phrase(phrase, facts.keyword)
-
-
 def _key(phrase: str) -> str:
     return " ".join(content_stems(phrase))
 
 
-def _is_quotable(text: str, passage: Passage) -> bool:
-    return text in passage.text and text.endswith(".") and not re.search(r"[\"“”‘‹<>]", text)
-
-
-def _has_digit(text: str) -> bool:
-    return any(character.isdigit() for character in text)
-
-
-def _host(url: str) -> str:
-    return url.partition("//")[2].partition("/")[0].lower().removeprefix("www.")
+def _is_quotable(text: str, passage: Passage, facts: ArticleFacts) -> bool:
+    """A plain sentence, word for word in the passage, that is no advertisement."""
+    least, most = _QUOTE_WORDS
+    return (
+        least <= word_count(text) <= most
+        and text in passage.text
+        and text.endswith(".")
+        and text[0].isupper()
+        and not any(mark in text for mark in '"“”‘«»<>:')
+        and not any(name in text.lower() for name in facts.names)
+    )

@@ -714,6 +714,21 @@ async def test_a_cancelled_call_closes_its_connection(provider: Provider, model:
     await asyncio.wait_for(gone.wait(), 5)
 
 
+async def test_a_stream_is_let_go_once_it_is_done(provider: Provider, model: LanguageModel) -> None:
+    gone = asyncio.Event()
+
+    async def respond(request: web.Request) -> web.StreamResponse:
+        response = await streaming(chunk("x", finish="stop"), USAGE_CHUNK, DONE)(request)
+        while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        gone.set()
+        return response
+
+    provider.respond = respond
+    assert isinstance(await Call().by(model), ProviderAnswer)
+    await asyncio.wait_for(gone.wait(), 3)
+
+
 async def test_many_calls_at_once_share_the_client(provider: Provider, model: LanguageModel) -> None:
     provider.respond = streaming(chunk("x", finish="stop"), USAGE_CHUNK, DONE, pause_seconds=0.02)
     calls = [Call() for _ in range(60)]

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from db import prices, spend
+from db.migrate import FOLDER
 from db.pool import Connection
 from domain.errors import BadInputError, ConfigurationError, PipelineError
 from domain.spend import ATTEMPT_TRANSITIONS, OPEN_HOLD_STATES, AttemptState, DecisionKind
@@ -185,6 +186,14 @@ async def test_L19_corrections_are_rows_that_name_the_row_they_correct(database:
         assert await refused_by(connection, "UPDATE ai_usage_ledger SET cost = 0") == "ledger_is_append_only"
         assert await refused_by(connection, "DELETE FROM ai_usage_ledger") == "ledger_is_append_only"
         assert await refused_by(connection, "TRUNCATE ai_usage_ledger") == "ledger_is_append_only"
+
+
+async def test_every_function_body_is_sound(database: TenantDatabase) -> None:
+    """The migration applies them without a look, because they name each other across files."""
+    async with database.admin.connection() as connection:
+        await connection.execute("SET search_path = public; SET check_function_bodies = on")
+        for file in sorted((FOLDER / "functions").glob("*.sql")):
+            await connection.execute(file.read_text(encoding="utf-8"))
 
 
 # Tenants -----------------------------------------------------------------------------------------------------

@@ -749,15 +749,25 @@ async def test_L16_the_month_is_fixed_at_authorization(database: TenantDatabase,
 
 
 async def test_L16_the_month_is_utc_whatever_the_session_thinks(database: TenantDatabase, till: Till) -> None:
+    moments = {
+        "2025-01-31T23:59:59.999999Z": date(2025, 1, 1),
+        "2025-02-01T00:00:00Z": date(2025, 2, 1),
+        "2025-02-01T13:59:00+14:00": date(2025, 1, 1),
+        "2024-12-31T12:00:00-12:00": date(2025, 1, 1),
+    }
     async with database.app.transaction(till.organization_id) as connection:
-        for zone in ("Pacific/Kiritimati", "Etc/GMT+12"):
+        for zone in ("Pacific/Kiritimati", "Etc/GMT+12", "UTC"):
             await connection.execute("SELECT set_config('TimeZone', $1, true)", zone)
-            month = await connection.fetchval("SELECT get_organization_monthly_ai_cost($1)", till.organization_id)
-            assert month == 0
+            for moment, month in moments.items():
+                assert await connection.fetchval("SELECT spend_month($1::text::timestamptz)", moment) == month
             await spend.authorize(
-                connection, till.workflow.workflow_id, till.organization_id, [an_ask(till.workflow, slot=zone)],
-                expires_after_seconds=60, call_deadline_seconds=60,
-            )  # fmt: skip
+                connection,
+                till.workflow.workflow_id,
+                till.organization_id,
+                [an_ask(till.workflow, slot=zone)],
+                expires_after_seconds=60,
+                call_deadline_seconds=60,
+            )
     utc = await database.admin.fetchval("SELECT date_trunc('month', now() AT TIME ZONE 'UTC')::date")
     assert {row["month"] for row in await database.admin.fetch("SELECT month FROM spend_attempts")} == {utc}
 

@@ -1,12 +1,14 @@
 """Which addresses may be connected to, and which web addresses may be asked for."""
 
 import ipaddress
+from typing import Any
 
+import httpcore2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.addresses import AddressRefusedError, checked_host, checked_url, is_public
+from providers.addresses import AddressRefusedError, OneAddressBackend, checked_host, checked_url, is_public
 
 NOT_PUBLIC = """
     0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 100.100.100.200 100.127.255.255 127.0.0.1
@@ -123,3 +125,18 @@ def test_a_host_is_a_plain_public_name_or_refused(host: str) -> None:
     assert name.isascii()
     assert "." in name
     assert not name.rsplit(".", 1)[1].isdigit()
+
+
+class NoNetwork(httpcore2.AsyncNetworkBackend):
+    async def connect_tcp(self, host: str, port: int, *_arguments: Any, **_options: Any) -> Any:
+        raise ConnectionRefusedError(f"{host}:{port} was reached")
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 81), ("127.0.0.2", 80), ("localhost", 80), ("8.8.8.8", 80)])
+async def test_the_one_address_that_was_named_is_the_only_one(host: str, port: int) -> None:
+    backend = OneAddressBackend("127.0.0.1", 80, NoNetwork())
+
+    with pytest.raises(AddressRefusedError):
+        await backend.connect_tcp(host, port)
+    with pytest.raises(ConnectionRefusedError, match=r"127\.0\.0\.1:80 was reached"):
+        await backend.connect_tcp("127.0.0.1", 80)

@@ -309,8 +309,13 @@ def test_one_failing_competitor_is_recorded_and_does_not_fail_the_step() -> None
 
 @pytest.mark.parametrize(
     ("reads", "code"),
-    [([DOWN], "COMPETITORS_UNREADABLE"), ([], "COMPETITORS_UNREADABLE"), ([EMPTY], "KEYWORDS_NONE"), ([EMPTY, DOWN], "KEYWORDS_NONE")],
-)  # fmt: skip
+    [
+        ([DOWN], "COMPETITORS_UNREADABLE"),
+        ([], "COMPETITORS_UNREADABLE"),
+        ([EMPTY], "KEYWORDS_NONE"),
+        ([EMPTY, DOWN], "KEYWORDS_NONE"),
+    ],
+)
 def test_all_failing_and_no_keyword_are_told_apart(reads: list[SiteRead], code: str) -> None:
     result = analyze(a_brief(), an_icp(), reads, None, SETTINGS)
     assert isinstance(result, Blocked)

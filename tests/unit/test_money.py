@@ -187,6 +187,7 @@ def test_L12_a_negative_figure_is_no_usage(field: str) -> None:
         ({"cost_usd": "10000"}, True),
         ({"cost_usd": "10000.000000001"}, False),
         ({"cost_usd": "0.1", "completion_tokens": 10**9}, True),
+        ({"cost_usd": "0.1", "completion_tokens": 10**19}, False),
         ({"completion_tokens": 10_000_000}, True),
         ({"completion_tokens": 10_000_001}, False),
         ({"prompt_tokens": 10_000_001}, False),

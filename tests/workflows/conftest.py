@@ -1,4 +1,4 @@
-"""The whole pipeline in one process: real Postgres, real Temporal, the sandbox over HTTP, workers on queues of their own."""
+"""The whole pipeline in one process: real Postgres and Temporal, the sandbox over HTTP, workers on their own queues."""
 
 import asyncio
 import shutil

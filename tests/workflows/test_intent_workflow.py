@@ -1,8 +1,8 @@
 """The seven steps, end to end, and what people do on the way."""
 
-import json
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from itertools import pairwise
 from uuid import uuid4
 
 import pytest
@@ -39,7 +39,7 @@ async def test_the_history_is_gapless_and_folds_to_the_state(pipeline: Pipeline)
     await run.reaches(State.COMPLETED)
     audit = await run.rows("SELECT * FROM workflow_transitions WHERE workflow_id = $1 ORDER BY seq")
     assert [row["seq"] for row in audit] == list(range(1, len(audit) + 1))
-    assert all(before["to_state"] == after["from_state"] for before, after in zip(audit, audit[1:], strict=False))
+    assert all(before["to_state"] == after["from_state"] for before, after in pairwise(audit))
     assert audit[-1]["to_state"] == State.COMPLETED
 
 
@@ -122,11 +122,9 @@ async def test_an_article_is_written_anew_before_it_is_published(pipeline: Pipel
     await run.update("redo_article", redo)
     after = await run.reaches(State.PUBLISH_PENDING)
     assert after.version > before.version
-    (row,) = await run.rows(
-        f"SELECT revision, state, accepted_revision FROM articles WHERE workflow_id = $1 AND article_id = '{article_id}'"
-    )
-    assert row["revision"] == 2
-    assert row["state"] == "PASSED"
+    rows = await run.rows("SELECT article_id, revision, state FROM articles WHERE workflow_id = $1")
+    assert {row["state"] for row in rows} == {"PASSED"}
+    assert [row["revision"] for row in rows if row["article_id"] == article_id] == [2]
     await run.update("approve_articles", ApproveArticles(**await run.decision(), hashes=await _hashes(run)))
     await run.reaches(State.COMPLETED)
     await books_balance(run)
@@ -234,8 +232,6 @@ async def test_search_attributes_and_the_card_tell_where_it_stands(pipeline: Pip
     assert attributes["IntentState"] == State.SEED_REVIEW_PENDING
     assert attributes["CostUsd"] == float(progress.spent_usd)
     assert description.status is WorkflowExecutionStatus.RUNNING
-    history = json.dumps(description.raw_description.__class__.__name__)
-    assert history
 
 
 async def _hashes(run: Run) -> dict[object, str]:

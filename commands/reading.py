@@ -1,0 +1,247 @@
+"""Commands that only look: status, watch, list, history, articles, costs."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from commands.exits import CommandError, ExitCode
+from commands.session import Session, shortest_id
+from commands.snapshot import take_snapshot
+from commands.terminal import counted, dollars
+from commands.watching import Follower, follow_to_exit, lines_of, status_object
+from db.overview import ArticleOverview, article_overview
+from db.spend import cost_sums, ledger_lines
+from db.transitions import list_transitions
+from db.workflows import WorkflowRecord, list_workflows
+from domain.money import format_usd
+from domain.spend import CostKey, CostSum, LedgerLine
+from domain.states import DERIVED_VIEW, status_of, step_of
+
+TIME = "%Y-%m-%d %H:%M:%S"
+
+
+async def status(session: Session, workflow: str) -> ExitCode:
+    snapshot = await take_snapshot(session, await session.find(workflow))
+    if session.terminal.as_json:
+        session.terminal.emit(status_object(session, snapshot))
+    for text, style in lines_of(session, snapshot):
+        session.terminal.say(text, style)
+    return ExitCode.DONE
+
+
+async def watch(session: Session, workflow: str) -> ExitCode:
+    """Under ``--json`` a line for every change, the last one being the end."""
+    found = await session.find(workflow)
+    if not session.terminal.as_json:
+        return await follow_to_exit(session, found)
+    follower = Follower(
+        session, found, on_change=lambda snapshot: session.terminal.emit_line(status_object(session, snapshot))
+    )
+    from commands.watching import exit_of
+
+    return exit_of(session, await follower.follow())
+
+
+# Workflows -------------------------------------------------------------------------------------------------------
+
+
+async def list_(session: Session, limit: int) -> ExitCode:
+    async with session.reading() as connection:
+        records = await list_workflows(connection, limit)
+    if session.terminal.as_json:
+        session.terminal.emit([_workflow_object(session, record) for record in records])
+        return ExitCode.DONE
+    if not records:
+        session.terminal.say("no workflows yet; begin with `starter.py demo`, or `starter.py start BRIEF`")
+        return ExitCode.DONE
+    columns = ("id", "organization", "name", "state", "spent", "cap", "since")
+    session.terminal.table(columns, [_workflow_cells(record) for record in records], right=("spent", "cap"))
+    return ExitCode.DONE
+
+
+def _workflow_object(session: Session, record: WorkflowRecord) -> dict[str, Any]:
+    plain = record.model_dump(mode="json", include={"cap_usd", "spent_usd", "held_usd", "created_at", "updated_at"})
+    return {
+        "workflow_id": str(record.workflow_id),
+        "organization_id": str(record.organization_id),
+        "organization": _organization_name(record),
+        "name": record.name,
+        "state": record.state,
+        "version": record.version,
+        "step": step_of(record.state),
+        "status": status_of(record.state),
+        **plain,
+        "ui_url": session.ui_url(record.organization_id, record.workflow_id),
+    }
+
+
+def _workflow_cells(record: WorkflowRecord) -> tuple[str, ...]:
+    return (
+        shortest_id(record.workflow_id),
+        _organization_name(record),
+        record.name,
+        f"{record.state} ({DERIVED_VIEW[record.state].label})",
+        dollars(record.spent_usd),
+        dollars(record.cap_usd),
+        f"{record.created_at.astimezone():{TIME}}",
+    )
+
+
+def _organization_name(record: WorkflowRecord) -> str:
+    return str(record.brief.get("organization", {}).get("name", ""))
+
+
+# History ---------------------------------------------------------------------------------------------------------
+
+
+async def history(session: Session, workflow: str) -> ExitCode:
+    found = await session.find(workflow)
+    async with session.transaction(found.organization_id) as connection:
+        audit = await list_transitions(connection, found.workflow_id)
+    if session.terminal.as_json:
+        objects = [
+            {
+                "transition_id": str(row.transition_id),
+                "seq": row.seq,
+                "from": row.from_state,
+                "to": row.to_state,
+                "actor": row.actor,
+                "reason": row.reason,
+                "run_id": row.run_id,
+                "at": row.at.isoformat(),
+            }
+            for row in audit
+        ]
+        session.terminal.emit(objects)
+        return ExitCode.DONE
+    cells = [
+        (row.seq, f"{row.at.astimezone():{TIME}}", row.from_state, row.to_state, row.actor, row.reason) for row in audit
+    ]
+    session.terminal.table(("seq", "at", "from", "to", "who", "reason"), cells, right=("seq",))
+    session.terminal.say(f"{counted(len(audit), 'transition')}; {found.name} is in {found.state}")
+    return ExitCode.DONE
+
+
+# Articles --------------------------------------------------------------------------------------------------------
+
+
+async def articles(session: Session, workflow: str) -> ExitCode:
+    found = await session.find(workflow)
+    async with session.transaction(found.organization_id) as connection:
+        overview = await article_overview(connection, found.workflow_id)
+    if session.terminal.as_json:
+        session.terminal.emit([article_object(article) for article in overview])
+        return ExitCode.DONE
+    cells = [
+        (number, article.state, article.role, article.title or article.keyword, article.published_url or _why(article))
+        for number, article in enumerate(overview, start=1)
+    ]
+    session.terminal.table(("number", "state", "role", "title or keyword", "published, or why not"), cells)
+    if not overview:
+        session.terminal.say(f"no articles are planned yet; {found.name} is in {found.state}")
+    return ExitCode.DONE
+
+
+def article_object(article: ArticleOverview) -> dict[str, Any]:
+    return {
+        "article_id": str(article.article_id),
+        "slug": article.slug,
+        "title": article.title,
+        "state": article.state,
+        "published_url": article.published_url,
+        "keyword": article.keyword,
+        "role": article.role,
+        "revision": article.revision,
+        "accepted_revision": article.accepted_revision,
+        "content_hash": article.content_hash,
+        "sections": {"written": article.sections_written, "planned": article.sections_planned},
+        "publication_state": article.publication_state,
+        "reasons": [reason.model_dump(mode="json") for reason in article.reasons],
+    }
+
+
+def _why(article: ArticleOverview) -> str:
+    if article.publication_reason:
+        return article.publication_reason
+    return article.reasons[0].message if article.reasons else ""
+
+
+# Costs -----------------------------------------------------------------------------------------------------------
+
+
+async def costs(session: Session, workflow: str | None, by: str | None) -> ExitCode:
+    keys = _cost_keys(by) if by is not None else None
+    found = await session.find(workflow) if workflow is not None else None
+    workflow_id = found.workflow_id if found else None
+    async with session.reading() as connection:
+        if keys is None:
+            return _show_lines(session, await ledger_lines(connection, workflow_id))
+        wanted = [*keys, CostKey.WORKFLOW] if workflow_id and CostKey.WORKFLOW not in keys else keys
+        sums = await cost_sums(connection, wanted)
+    return _show_sums(session, keys, [one for one in sums if workflow_id in (None, one.workflow_id)])
+
+
+def _cost_keys(by: str) -> list[CostKey]:
+    names = [name.strip() for name in by.split(",") if name.strip()]
+    unknown = [name for name in names if name not in list(CostKey)]
+    if unknown or not names:
+        known = ", ".join(CostKey)
+        message = f"--by is {by!r}: it must be of {known}, several by comma"
+        raise CommandError("BadInputError", message, ExitCode.BAD_INPUT, {"field": "by"})
+    return [CostKey(name) for name in dict.fromkeys(names)]
+
+
+def _show_lines(session: Session, lines: Sequence[LedgerLine]) -> ExitCode:
+    if session.terminal.as_json:
+        session.terminal.emit([line.model_dump(mode="json") for line in lines])
+        return ExitCode.DONE
+    cells: list[tuple[object, ...]] = [
+        (
+            f"{line.created_at.astimezone():{TIME}}",
+            line.step,
+            line.slot,
+            line.model,
+            line.prompt_tokens,
+            line.completion_tokens,
+            format_usd(line.cost),
+            "" if line.entry == "usage" else line.entry,
+        )
+        for line in lines
+    ]
+    total = sum((line.cost for line in lines), Decimal(0))
+    tokens = (sum(line.prompt_tokens for line in lines), sum(line.completion_tokens for line in lines))
+    cells.append(("sum", "", counted(len(lines), "line"), "", *tokens, format_usd(total), ""))
+    columns = ("at", "step", "slot", "model", "in", "out", "cost $", "entry")
+    session.terminal.table(columns, cells, right=("in", "out", "cost $"))
+    return ExitCode.DONE
+
+
+def _show_sums(session: Session, keys: Sequence[CostKey], sums: Sequence[CostSum]) -> ExitCode:
+    fields = [_FIELDS.get(key, key.value) for key in keys]
+    if session.terminal.as_json:
+        figures = {"attempts", "prompt_tokens", "completion_tokens", "cost_usd"}
+        session.terminal.emit([one.model_dump(mode="json", include={*fields, *figures}) for one in sums])
+        return ExitCode.DONE
+    cells: list[tuple[object, ...]] = [
+        (*(_cell(getattr(one, field)) for field in fields), *_figures([one])) for one in sums
+    ]
+    cells.append(("sum", *[""] * (len(keys) - 1), *_figures(sums)))
+    columns = (*map(str, keys), "calls", "in", "out", "cost $")
+    session.terminal.table(columns, cells, right=("calls", "in", "out", "cost $"))
+    return ExitCode.DONE
+
+
+_FIELDS = {CostKey.WORKFLOW: "workflow_id", CostKey.ORGANIZATION: "organization_id"}
+
+
+def _cell(value: object) -> str:
+    return f"{value:%Y-%m}" if hasattr(value, "strftime") else str(value)
+
+
+def _figures(sums: Sequence[CostSum]) -> tuple[object, ...]:
+    return (
+        sum(one.attempts for one in sums),
+        sum(one.prompt_tokens for one in sums),
+        sum(one.completion_tokens for one in sums),
+        format_usd(sum((one.cost_usd for one in sums), Decimal(0))),
+    )

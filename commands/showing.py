@@ -1,0 +1,219 @@
+"""Looking at what was paid for: the profile, the competitors, keywords and clusters, the articles as pages."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+
+from activities.case import Case, load_case
+from activities.publish import AcceptedArticle, accepted_articles
+from commands.exits import CommandError, ExitCode, not_found
+from commands.reading import articles as show_articles
+from commands.reviewing import keyword_object, show_keywords
+from commands.session import Session
+from commands.terminal import counted
+from db.clusters import ClusterRow, load_clusters
+from db.keywords import load_keywords
+from db.outputs import StepOutput, latest_output
+from db.overview import FoundWorkflow
+from domain import publishing
+from domain.brief import PublishMode
+from domain.errors import ConfigurationError
+from domain.identifiers import bare_domain, publication_id_of
+from domain.publishing import PublicationRequest, PublicationState
+from domain.states import Step
+
+PREVIEW_FOLDER = "preview"
+PREVIEW_TARGET = "preview"
+
+
+class Topic(StrEnum):
+    ICP = "icp"
+    COMPETITORS = "competitors"
+    KEYWORDS = "keywords"
+    CLUSTERS = "clusters"
+    ARTICLES = "articles"
+
+
+async def show(session: Session, workflow: str, topic: Topic) -> ExitCode:
+    if topic is Topic.ARTICLES:
+        return await show_articles(session, workflow)
+    found = await session.find(workflow)
+    await {
+        Topic.ICP: _show_icp,
+        Topic.COMPETITORS: _show_competitors,
+        Topic.KEYWORDS: _show_keywords,
+        Topic.CLUSTERS: _show_clusters,
+    }[topic](session, found)
+    return ExitCode.DONE
+
+
+async def _output(session: Session, found: FoundWorkflow, step: Step, what: str) -> StepOutput:
+    async with session.transaction(found.organization_id) as connection:
+        stored = await latest_output(connection, found.workflow_id, step)
+    if stored is None:
+        raise _not_yet(found, what)
+    return stored
+
+
+def _not_yet(found: FoundWorkflow, what: str) -> CommandError:
+    return not_found(f"{found.name} has no {what} yet: it is in {found.state}; starter.py watch {found.workflow_id}")
+
+
+async def _show_icp(session: Session, found: FoundWorkflow) -> None:
+    stored = await _output(session, found, Step.ICP, "ICP")
+    if session.terminal.as_json:
+        session.terminal.emit({**stored.output, "verdict": stored.verdict.model_dump(mode="json")})
+        return
+    evidence = {item["field"]: item for item in stored.output.get("evidence", ())}
+    for name, value in stored.output.items():
+        if name != "evidence" and value not in ([], {}, None):
+            session.terminal.say(name.replace("_", " "), "bold")
+            for text in _icp_items(name, value, evidence):
+                session.terminal.say(f"  {text}")
+    _show_verdict(session, stored)
+
+
+def _icp_items(name: str, value: Any, evidence: dict[str, Any]) -> list[str]:
+    """One line per item, each with the sentence it rests on."""
+    if isinstance(value, dict):
+        return [f"{key.replace('_', ' ')}: {text}" for key, text in value.items()]
+    if isinstance(value, str):
+        return [value + _quotation(evidence.get(name))]
+    lines = []
+    for number, item in enumerate(value):
+        words = f"{item.get('role')}: {item.get('decision_power')}" if isinstance(item, dict) else str(item)
+        lines.append(f"· {words}" + _quotation(evidence.get(f"{name}.{number}")))
+    return lines
+
+
+def _quotation(item: dict[str, Any] | None) -> str:
+    return f'\n      "{item["quotation"]}" {item["url"]}' if item else ""
+
+
+async def _show_competitors(session: Session, found: FoundWorkflow) -> None:
+    stored = await _output(session, found, Step.COMPETITOR, "competitors")
+    competitors = stored.output.get("competitors", [])
+    if session.terminal.as_json:
+        session.terminal.emit(competitors)
+        return
+    for competitor in competitors:
+        pages = competitor.get("failure") or f"{counted(competitor.get('pages_read', 0), 'page')} read"
+        session.terminal.say(f"{competitor['domain']} · {competitor.get('title', '')}", "bold")
+        session.terminal.say(f"  sells    {competitor.get('sells') or 'not said'}")
+        session.terminal.say(
+            f"  overlap  {competitor.get('overlap')}: {competitor.get('overlap_reason') or 'not said'}"
+        )
+        session.terminal.say(f"  read     {pages}")
+    _show_verdict(session, stored)
+
+
+async def _show_keywords(session: Session, found: FoundWorkflow) -> None:
+    async with session.transaction(found.organization_id) as connection:
+        keywords = await load_keywords(connection, found.workflow_id)
+    if not keywords:
+        raise _not_yet(found, "keywords")
+    if session.terminal.as_json:
+        session.terminal.emit([keyword_object(keyword) for keyword in keywords])
+        return
+    show_keywords(session, keywords)
+
+
+async def _show_clusters(session: Session, found: FoundWorkflow) -> None:
+    stored = await _output(session, found, Step.CLUSTERING, "clusters")
+    async with session.transaction(found.organization_id) as connection:
+        clusters = await load_clusters(connection, found.workflow_id)
+    leftovers = stored.output.get("leftovers", [])
+    if session.terminal.as_json:
+        plain = [cluster.model_dump(mode="json") for cluster in clusters]
+        session.terminal.emit({"clusters": plain, "leftovers": leftovers})
+        return
+    for cluster in clusters:
+        _say_cluster(session, cluster)
+    if leftovers:
+        session.terminal.say("left over", "bold")
+    for leftover in leftovers:
+        session.terminal.say(f"  {leftover['text']}: {leftover['reason']}")
+    if not clusters:
+        _show_verdict(session, stored)
+
+
+def _say_cluster(session: Session, cluster: ClusterRow) -> None:
+    judged = {None: "not validated yet", True: "valid", False: "falls"}[cluster.is_valid]
+    session.terminal.say(f"{cluster.hub} · {cluster.intent} · {judged}", "bold")
+    for spoke in cluster.spokes:
+        session.terminal.say(f"  {spoke['similarity']:.2f}  {spoke['text']}")
+    for reason in cluster.reasons:
+        session.terminal.say(f"  {reason.level}: {reason.message}", "yellow")
+
+
+def _show_verdict(session: Session, stored: StepOutput) -> None:
+    session.terminal.say(f"verdict: {stored.verdict.level}", "bold")
+    for reason in stored.verdict.reasons:
+        session.terminal.say(f"  {reason.level}: {reason.message}")
+
+
+# Preview ---------------------------------------------------------------------------------------------------------
+
+
+async def preview(session: Session, workflow: str) -> ExitCode:
+    """Writes the articles that passed as the pages they will be, marked as drafts, and says where."""
+    found = await session.find(workflow)
+    async with session.transaction(found.organization_id) as connection:
+        case = await load_case(connection, found.workflow_id)
+        accepted = await accepted_articles(connection, found.workflow_id)
+    if not accepted:
+        raise _not_yet(found, "article that passed its gates")
+    index, pages = await _write_pages(session, case, accepted)
+    if session.terminal.as_json:
+        session.terminal.emit({"workflow_id": str(found.workflow_id), "index": index, "articles": pages})
+        return ExitCode.DONE
+    session.terminal.say(f"{counted(len(pages), 'article')} to read in a browser: {index}")
+    for number, page in enumerate(pages, start=1):
+        session.terminal.say(f"  {number} {page['title']}\n    {page['path']} · {page['content_hash'][:12]}")
+    return ExitCode.DONE
+
+
+async def _write_pages(
+    session: Session, case: Case, accepted: Sequence[AcceptedArticle]
+) -> tuple[str, list[dict[str, str]]]:
+    from providers.publisher import FilesPublisher
+
+    publisher = FilesPublisher(session.settings.state_dir.absolute() / PREVIEW_FOLDER)
+    pages = []
+    for article in accepted:
+        result = await publisher.publish(_request(case, article, accepted))
+        if result.state is PublicationState.FAILED or result.url is None:
+            raise ConfigurationError(f"the preview can't be written: {result.reason}")
+        pages.append(
+            {
+                "article_id": str(article.row.article_id),
+                "title": article.document.title,
+                "path": result.url,
+                "content_hash": article.content_hash,
+            }
+        )
+    site = publishing.site_description(
+        workflow_name=case.record.name,
+        organization=case.brief.organization,
+        domain=bare_domain(case.brief.organization.url),
+        documents=[article.document for article in accepted],
+        is_demo_text=case.settings.is_demo_text,
+        mode=PublishMode.DRAFT,
+    )
+    return await publisher.finish(case.workflow_id, site), pages
+
+
+def _request(case: Case, article: AcceptedArticle, accepted: Sequence[AcceptedArticle]) -> PublicationRequest:
+    return publishing.publication_request(
+        publication_id=publication_id_of(article.row.article_id, PREVIEW_TARGET),
+        workflow_id=case.workflow_id,
+        workflow_name=case.record.name,
+        article_id=article.row.article_id,
+        document=article.document,
+        content_hash=article.content_hash,
+        mode=PublishMode.DRAFT,
+        is_demo_text=case.settings.is_demo_text,
+        organization=case.brief.organization,
+        domain=bare_domain(case.brief.organization.url),
+        available_slugs={found.document.slug: found.document.title for found in accepted},
+    )
