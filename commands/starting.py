@@ -9,8 +9,18 @@ from typing import Any
 
 from commands.exits import CommandError, ExitCode, conflict
 from commands.session import Session
+from db.overview import FoundWorkflow
 from db.workflows import NewWorkflow, WorkflowRecord, create_workflow, load_workflow
-from domain.brief import Brief, brief_from_mapping, brief_hash, default_name, normalized, parse_brief, parse_cap
+from domain.brief import (
+    Brief,
+    brief_from_mapping,
+    brief_hash,
+    brief_warnings,
+    default_name,
+    normalized,
+    parse_brief,
+    parse_cap,
+)
 from domain.errors import BadInputError, IdempotencyConflictError
 from domain.identifiers import bare_domain, organization_id_of, temporal_workflow_id, workflow_id_of
 from domain.settings import StepSettings
@@ -146,6 +156,40 @@ async def load_record(session: Session, new: NewWorkflow) -> WorkflowRecord:
 async def _load(session: Session, new: NewWorkflow) -> WorkflowRecord | None:
     async with session.transaction(new.organization_id) as connection:
         return await load_workflow(connection, new.workflow_id)
+
+
+async def start_and_tell(
+    session: Session, brief: Brief, *, name: str | None, auto_approve: bool, waits: bool
+) -> ExitCode:
+    """``start``: says what was started, or that it was there already; with ``waits`` follows it."""
+    from commands.local_stack import settings_of_worker
+    from commands.watching import follow_to_exit
+
+    for warning in brief_warnings(brief):
+        session.terminal.note(f"note: {warning}")
+    settings = settings_of_worker(session.settings).step_settings(auto_approve_seeds=auto_approve)
+    started = await start(session, brief, name=name, settings=settings)
+    facts = started_object(session, started) | {"warnings": list(brief_warnings(brief))}
+    record = started.record
+    if waits:
+        found = FoundWorkflow.model_validate(record, from_attributes=True)
+        if not session.terminal.as_json:
+            session.terminal.say(f"  {facts['ui_url'] or record.workflow_id}", "dim")
+        return await follow_to_exit(session, found, facts=facts)
+    if session.terminal.as_json:
+        session.terminal.emit(facts)
+    else:
+        _tell(session, started, facts["ui_url"])
+    return ExitCode.DONE
+
+
+def _tell(session: Session, started: Started, ui_url: str | None) -> None:
+    record = started.record
+    words = f"was there already, in {record.state}" if started.existing else "started"
+    session.terminal.say(f"✔ {record.brief['organization']['name']} · {record.name} {words}", "bold")
+    session.terminal.say(f"  starter.py watch {record.workflow_id}")
+    if ui_url:
+        session.terminal.say(f"  {ui_url}", "dim")
 
 
 def started_object(session: Session, started: Started) -> dict[str, Any]:

@@ -159,6 +159,11 @@ def normalized(brief: Brief) -> dict[str, Any]:
     return plain
 
 
+def brief_for_models(brief: Brief) -> dict[str, Any]:
+    """What a model needs to know of a brief about the market; cap, limits and the list of own pages stay here."""
+    return brief.model_dump(mode="json", include={"organization", "audiences", "competitors", "locale", "country"})
+
+
 def brief_hash(brief: Brief) -> str:
     """SHA-256 (hex) of the normalized brief's canonical JSON."""
     canonical = json.dumps(normalized(brief), ensure_ascii=False, sort_keys=True, separators=(",", ":"))

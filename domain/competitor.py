@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from domain.brief import Brief, comparable_domain, is_own_site, url_problem
+from domain.brief import Brief, brief_for_models, comparable_domain, is_own_site, url_problem
 from domain.icp import Icp, has_address, one_line, read_answer, rejected
 from domain.identifiers import bare_domain
 from domain.keyphrases import Intent, KeywordSource, extract_keyphrases, folded, intent_of, normalized_keyword
@@ -23,7 +23,7 @@ PROMPT_VERSION = "competitor-1"
 STEP = "competitor"
 DISCOVERY_SCHEMA = "competitor_discovery"
 LABELS_SCHEMA = "competitor_labels"
-LABELLED_KEYWORDS_MAX = 40
+LABELLED_KEYWORDS_MAX = 60
 PASSAGES_SHOWN = 4
 PASSAGE_CHARACTERS_SHOWN = 400
 SELLS_WORDS_MAX = 30
@@ -179,7 +179,7 @@ def judge_discovery(
 
 
 def _discovery_parts(brief: Brief, icp: Icp) -> tuple[str, str]:
-    return json_block("brief", brief.model_dump(mode="json")), json_block("icp", _icp_shown(icp))
+    return json_block("brief", brief_for_models(brief)), json_block("icp", _icp_shown(icp))
 
 
 def _icp_shown(icp: Icp) -> dict[str, Any]:
@@ -187,9 +187,10 @@ def _icp_shown(icp: Icp) -> dict[str, Any]:
 
 
 def _home_page(url: str) -> str | None:
-    """Scheme and host of a URL that may be crawled, else None."""
+    """Scheme and host of a URL with a domain name that may be crawled, else None."""
     given = url if "//" in url else f"https://{url}"
-    if url_problem(given) or "." not in bare_domain(given):
+    *labels, last = bare_domain(given).split(".") if not url_problem(given) else [""]
+    if not labels or last.isdigit():
         return None
     return re.sub(r"^(https?://[^/?#]+).*$", r"\1", given, flags=re.IGNORECASE | re.DOTALL).lower()
 
@@ -269,7 +270,7 @@ def _label_parts(brief: Brief, icp: Icp, reads: Sequence[SiteRead], keywords: Se
         if read.pages
     ]
     return (
-        json_block("brief", brief.model_dump(mode="json")),
+        json_block("brief", brief_for_models(brief)),
         json_block("icp", _icp_shown(icp)),
         json_block("competitors", competitors),
         json_block("keywords", [keyword.text for keyword in keywords[:LABELLED_KEYWORDS_MAX]]),

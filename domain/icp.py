@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from domain.brief import Brief
+from domain.brief import Brief, brief_for_models
 from domain.language import (
     InvalidAnswerError,
     Route,
@@ -159,7 +159,7 @@ def slot_hash_of(brief: Brief, passages: Sequence[Passage]) -> str:
 
 def _parts(brief: Brief, passages: Sequence[Passage]) -> tuple[str, str]:
     shown = [{"number": one.number, "url": one.url, "text": one_line(one.text)} for one in passages]
-    return json_block("brief", brief.model_dump(mode="json")), json_block("passages", shown)
+    return json_block("brief", brief_for_models(brief)), json_block("passages", shown)
 
 
 def judge(

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from domain.identifiers import bare_domain
 from domain.money import Frozen
@@ -20,9 +21,10 @@ from domain.text import STOPWORDS, stem
 
 WORDS_MIN = 2
 WORDS_MAX = 5
-TOKENS_MAX = 8
+RUN_TOKENS_MAX = 25
 COMPOUND_CHARACTERS_MIN = 12
 CHARACTERS_MAX = 80
+PASSAGES_MAX = 150
 REPEATED_PAGES_MIN = 3
 STRONG_PHRASES_MIN = 3
 
@@ -225,7 +227,7 @@ def extract_keyphrases(
 
 def folded(text: str) -> str:
     """The form under which two spellings of a keyword are the same: lower case, no hyphens, words in the singular."""
-    return " ".join(map(stem, words_of(text)))
+    return " ".join(map(_stem, words_of(text)))
 
 
 def words_of(text: str) -> list[str]:
@@ -298,7 +300,7 @@ def _candidates(pages: Sequence[tuple[Page, str]], vocabulary: _Vocabulary) -> d
         for zone, line in _lines(page):
             if (domain, _folded_line(line)) not in furniture:
                 for occurrence in _occurrences(line, zone, vocabulary):
-                    key = " ".join(map(stem, occurrence.words))
+                    key = " ".join(map(_stem, occurrence.words))
                     _record(candidates[key], occurrence, page.url, domain, zone)
     return candidates
 
@@ -307,8 +309,8 @@ def _record(candidate: _Candidate, occurrence: _Occurrence, url: str, domain: st
     candidate.count += 1
     candidate.surfaces[occurrence.surface] += 1
     candidate.zones.add(zone)
-    candidate.before.add(stem(occurrence.before))
-    candidate.after.add(stem(occurrence.after))
+    candidate.before.add(_stem(occurrence.before))
+    candidate.after.add(_stem(occurrence.after))
     candidate.domains[url] = domain
     candidate.pages[url] = max(candidate.pages.get(url, 0.0), _ZONE_WEIGHT[zone])
 
@@ -317,7 +319,7 @@ def _lines(page: Page) -> Iterator[tuple[Zone, str]]:
     yield Zone.TITLE, page.title
     for heading in page.headings:
         yield Zone.HEADING, heading
-    for passage in page.passages:
+    for passage in page.passages[:PASSAGES_MAX]:
         yield Zone.TEXT, passage
 
 
@@ -336,10 +338,19 @@ def _repeated_lines(pages: Sequence[tuple[Page, str]]) -> set[tuple[str, str]]:
 def _occurrences(line: str, zone: Zone, vocabulary: _Vocabulary) -> Iterator[_Occurrence]:
     for clause in _CLAUSE_END.split(line):
         for run in _runs(_without_last_verb(_TOKEN.findall(clause), zone), zone, vocabulary):
-            for start in range(len(run)):
-                for end in range(start + 1, min(start + TOKENS_MAX, len(run)) + 1):
-                    if _is_keyword(run[start:end], vocabulary):
-                        yield _occurrence(run, start, end, vocabulary)
+            for start, end in _windows(run):
+                if _is_keyword(run[start:end], vocabulary):
+                    yield _occurrence(run, start, end, vocabulary)
+
+
+def _windows(run: list[str]) -> Iterator[tuple[int, int]]:
+    """Beginnings and ends of the pieces of a run that can be keywords; a run too long to be language has none."""
+    if len(run) > RUN_TOKENS_MAX:
+        return
+    for start in range(len(run)):
+        extra = sum(1 for token in run[start : start + WORDS_MAX] if _lowered(token) in _BREAKS)
+        for end in range(start + 1, min(start + WORDS_MAX + extra, len(run)) + 1):
+            yield start, end
 
 
 def _without_last_verb(tokens: list[str], zone: Zone) -> list[str]:
@@ -419,14 +430,14 @@ def _is_keyword(phrase: list[str], vocabulary: _Vocabulary) -> bool:
     if len(phrase) == 1 and len(phrase[0]) < COMPOUND_CHARACTERS_MIN:
         return False
     return (
-        len(" ".join(words)) <= CHARACTERS_MAX
-        and _has_good_edges(words, vocabulary)
-        and not any(" ".join(form) in _FURNITURE for form in (words, [*map(stem, words)], [*map(_lowered, phrase)]))
+        _has_good_edges(words, vocabulary)
+        and len(" ".join(words)) <= CHARACTERS_MAX
+        and not any(" ".join(form) in _FURNITURE for form in (words, [*map(_stem, words)], [*map(_lowered, phrase)]))
         and not all(word in vocabulary.names for word in body)
         and not (body[-1] in _AUDIENCE_WORDS and not _CONNECTORS & set(body))
         and not (body[0] in _PAGE_WORDS and body[1:2] and body[1] in _CONNECTORS)
         and not (body is words and _ARTICLES & set(body))
-        and len(set(map(stem, body))) == len(body)
+        and len(set(map(_stem, body))) == len(body)
     )
 
 
@@ -466,8 +477,17 @@ def _lowered(token: str) -> str:
 
 
 def _split(tokens: Iterable[str]) -> tuple[str, ...]:
-    words = (re.split(r"[-–]", _lowered(token).removesuffix("'s")) for token in tokens)
-    return tuple(word for parts in words for word in parts if word)
+    return tuple(word for token in tokens for word in _words_of_token(token))
+
+
+@lru_cache(maxsize=50_000)
+def _words_of_token(token: str) -> tuple[str, ...]:
+    return tuple(word for word in re.split(r"[-–]", _lowered(token).removesuffix("'s")) if word)
+
+
+@lru_cache(maxsize=50_000)
+def _stem(word: str) -> str:
+    return stem(word)
 
 
 # Choosing

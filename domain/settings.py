@@ -36,7 +36,9 @@ class IcpSettings(Frozen):
 
 
 class CompetitorSettings(Frozen):
-    route: Route = Route(max_tokens=900, temperature=0.2)
+    """``max_tokens`` holds labels for ten competitors and an intent for each of ``keywords_max`` keywords."""
+
+    route: Route = Route(max_tokens=2400, temperature=0.2)
     discovery_max: int = 5
     pages_per_site_max: int = 6
     keywords_max: int = 60

@@ -89,11 +89,10 @@ def _verdict(validation: Validation, settings: ValidationSettings) -> Completed[
 
 
 def _size_reasons(cluster: Cluster, settings: ClusteringSettings) -> Iterator[Reason]:
-    count = len(cluster.spokes)
-    if not settings.spokes_min <= count <= settings.spokes_max:
-        message = (
-            f'"{cluster.hub}" falls, has {count} spokes ({settings.spokes_min} to {settings.spokes_max} are needed)'
-        )
+    count, least, most = len(cluster.spokes), settings.spokes_min, settings.spokes_max
+    if not least <= count <= most:
+        spokes = "1 spoke" if count == 1 else f"{count} spokes"
+        message = f'"{cluster.hub}" falls, has {spokes} ({least} to {most} are needed)'
         yield Reason(code="CLUSTER_SIZE", message=message, subject=cluster.hub)
 
 

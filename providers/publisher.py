@@ -25,6 +25,7 @@ from domain.publishing import PublicationRequest, PublicationResult, Publication
 LOCK_FILE = ".lock"
 MANIFEST_FILE = "manifest.json"
 NAME_CHARACTERS_MAX = 40
+DOMAIN_CHARACTERS_MAX = 120
 LOCK_TIMEOUT_SECONDS = 30.0
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
@@ -107,7 +108,7 @@ class FilesPublisher:
 
     def _site_folder(self, domain: str, workflow_name: str, workflow_id: UUID) -> Path:
         """DOMAIN/NAME-ID: names are for people, the start of the id keeps workflows apart."""
-        safe_domain = re.sub(r"[^a-z0-9.-]+", "-", domain.lower()).strip(".-") or "site"
+        safe_domain = re.sub(r"[^a-z0-9.-]+", "-", domain.lower()).strip(".-")[:DOMAIN_CHARACTERS_MAX] or "site"
         name = slug_of(workflow_name)[:NAME_CHARACTERS_MAX].rstrip("-")
         return _inside(self._output_dir.resolve(), safe_domain, f"{name}-{workflow_id.hex[:8]}")
 

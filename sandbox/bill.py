@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 _NANO_DOLLAR = Decimal("0.000000001")
-_TOKEN = re.compile(r"[^\W\d_]{1,8}|\d{1,3}|[^\w\s]{1,4}|_|\s{2,}")
+_TOKEN = re.compile(r"[^\W\d_]{1,12}|\d{1,3}|[^\w\s]{1,4}|_|\s{2,}")
 _TOKENS_PER_MESSAGE = 4
 
 

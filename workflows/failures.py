@@ -1,6 +1,8 @@
 """What a run makes of errors: lost transitions to load again after, failures to park on, cancellation to obey."""
 
 import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, is_cancelled_exception
@@ -10,6 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.progress import Failure
     from domain.verdict import Reason
 
+ResultT = TypeVar("ResultT")
 LOST = frozenset({WorkflowTransitionError.__name__, ClaimLostError.__name__})
 
 
@@ -33,6 +36,18 @@ def stop_if_cancelled() -> None:
 
 def is_cancellation(error: BaseException) -> bool:
     return is_cancelled() and (isinstance(error, asyncio.CancelledError) or is_cancelled_exception(error))
+
+
+async def all_of(awaitables: Iterable[Awaitable[ResultT]]) -> list[ResultT]:
+    """Results in order, when *every* one has ended: a plain gather raises with the first error and leaves the others
+    in flight, and what is in flight may be spending money. Raises the first error then, or the cancellation."""
+    results = await asyncio.gather(*awaitables, return_exceptions=True)
+    ended: list[ResultT] = []
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        ended.append(result)
+    return ended
 
 
 def root_cause(error: BaseException) -> BaseException:

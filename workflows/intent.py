@@ -16,6 +16,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflow
 from workflows.article import ArticleInput, ArticleWorkflow, article_workflow_id
 from workflows.failures import (
     StepFailedError,
+    all_of,
     failure_of,
     is_cancellation,
     is_cancelled,
@@ -161,7 +162,7 @@ class IntentWorkflow:
         named = await self._state(CompetitorActivities.competitor_sites, claim.workflow, "competitors of the brief")
         urls = named or await self._discover(claim)
         again = self._progress.review_feedback is not None
-        await asyncio.gather(*[self._read_site(claim, url, is_own_site=False, again=again) for url in urls])
+        await all_of(self._read_site(claim, url, is_own_site=False, again=again) for url in urls)
         stop_if_cancelled()
 
         async def judge(answers: Sequence[Answered]) -> Sequence[Judged]:
@@ -218,7 +219,7 @@ class IntentWorkflow:
                 break
             for task in plan.to_write:
                 written[task.article_id] = written.get(task.article_id, 0) + 1
-            await asyncio.gather(*[self._write(claim, plan, task) for task in plan.to_write])
+            await all_of(self._write(claim, plan, task) for task in plan.to_write)
             stop_if_cancelled()
             await self._show(
                 await self._state(StateActivities.load_progress, claim.workflow, "how far are the articles?")

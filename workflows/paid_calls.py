@@ -4,7 +4,6 @@ Every ask is a new attempt with a UUID and a hold of its own. ``ask_all`` serves
 booked at one moment is one activity over many attempts.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,7 +11,7 @@ from uuid import UUID
 
 from temporalio import workflow
 
-from workflows.failures import stop_if_cancelled
+from workflows.failures import all_of, stop_if_cancelled
 from workflows.policies import at_provider, in_database
 
 with workflow.unsafe.imports_passed_through():
@@ -108,7 +107,7 @@ async def _round(context: CallContext, asking: Sequence[_Asking], ends: dict[str
     authorized = [
         (one, decision) for one, decision in zip(asking, decisions, strict=True) if _is_open(one, decision, ends)
     ]
-    outcomes = await asyncio.gather(*[_outcome(context, one, decision) for one, decision in authorized])
+    outcomes = await all_of(_outcome(context, one, decision) for one, decision in authorized)
     answered = []
     for (one, decision), outcome in zip(authorized, outcomes, strict=True):
         if outcome.kind is OutcomeKind.ANSWERED:

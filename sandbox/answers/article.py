@@ -16,9 +16,8 @@ UNNAMED_FIRMS = "many organizations"
 _QUESTION_WORDS = re.compile(r"^(how|what|why|when|who|which|where|is|are|can|should|does|do)\b", re.IGNORECASE)
 _PLAIN_VERBS = word_set(
     """
-    accept add approve automate avoid build buy calculate capture check choose collect compare create cut find
-    fix get handle hire improve increase keep learn make manage match pay prevent process reduce reconcile
-    remove repair run save schedule sell send set speed start stop store track understand use
+    approve automate avoid build buy calculate choose collect compare create get handle improve increase keep learn make
+    manage pay prevent reconcile reduce remove save sell send understand
     """
 )
 _AUDIENCE_BREAK = re.compile(r"\s+(?:at|in|of|for|from|with|on|within)\s+", re.IGNORECASE)

@@ -12,6 +12,7 @@ from sandbox.answers.grammar import (
     DESCRIPTION_CLOSINGS,
     DESCRIPTION_MIDDLES,
     DESCRIPTION_OPENINGS,
+    DESCRIPTION_OPENINGS_FOR_QUESTIONS,
     DESCRIPTIONS,
     PURPOSES,
     TITLES,
@@ -31,6 +32,7 @@ _TITLE_CHARACTERS = (45, 60)
 _DESCRIPTION_CHARACTERS = (120, 156)
 _HEADING_CHARACTERS_MAX = 75
 _PASSAGES_PER_SECTION = 4
+_OWN_PASSAGES_MAX = 7
 
 
 def answer(blocks: Blocks) -> dict[str, Any]:
@@ -52,13 +54,17 @@ def answer(blocks: Blocks) -> dict[str, Any]:
 def title_of(facts: ArticleFacts) -> str:
     """45 to 60 characters where any frame gives that, else the nearest to it; never the title of a sibling."""
     taken = {rival.lower() for rival in facts.rivals}
-    titles = [starts_upper(_fill(facts, frame)) for frame in TITLES if _fits_readers(facts, frame)]
+    is_noun = phrase_kind(facts.keyword) is PhraseKind.NOUN
+    frames = [frame for frame in TITLES if _fits_readers(facts, frame) and (is_noun or frame.startswith("{kw}:"))]
+    titles = [starts_upper(_fill(facts, frame)) for frame in frames]
     free = [title for title in titles if title.lower() not in taken and not facts.is_banned(title)] or titles
     return min(free, key=lambda title: (_distance(title, _TITLE_CHARACTERS), digest(facts.seed, title)))
 
 
 def meta_description_of(facts: ArticleFacts) -> str:
-    openings = [frame for frame in DESCRIPTION_OPENINGS if _fits_readers(facts, frame)]
+    is_noun = phrase_kind(facts.keyword) is PhraseKind.NOUN
+    frames = DESCRIPTION_OPENINGS if is_noun else DESCRIPTION_OPENINGS_FOR_QUESTIONS
+    openings = [frame for frame in frames if _fits_readers(facts, frame)]
     parts = product(DESCRIPTIONS, openings, DESCRIPTION_MIDDLES, DESCRIPTION_CLOSINGS)
     texts = {
         shape.format(opening=starts_upper(_fill(facts, opening)), middle=middle, closing=closing)
@@ -101,7 +107,7 @@ def _subjects(facts: ArticleFacts, count: int) -> list[str]:
         )
         terms.extend(found)
     chosen = terms[:1] + shuffled(terms[1 : 2 * count], facts.seed, "subjects")
-    repeated = 1 + digest(facts.seed, "second") % (count - 1)
+    repeated = 1 + digest(facts.seed, "second") % (count - 1) if phrase_kind(facts.keyword) is PhraseKind.NOUN else 0
     subjects = [facts.keyword]
     for place in range(1, count):
         subjects.append(facts.keyword if place == repeated or not chosen else chosen.pop(0))
@@ -152,14 +158,8 @@ def _cited_passages(facts: ArticleFacts, headings: Sequence[str]) -> list[list[i
     relevance = Relevance([passage.text for passage in facts.passages])
     cited: list[list[int]] = []
     for place, heading in enumerate(headings):
-        query = f"{heading} {facts.note}"
-        ranked = sorted(
-            facts.passages,
-            key=lambda passage, place=place, query=query: (  # type: ignore[misc]
-                section_of(passage, headings) != place,
-                -relevance.of(query, passage.text),
-                digest(facts.seed, passage.number),
-            ),
-        )
-        cited.append(sorted(passage.number for passage in ranked[:_PASSAGES_PER_SECTION]))
+        own = [passage for passage in facts.passages if section_of(passage, headings) == place][:_OWN_PASSAGES_MAX]
+        others = [passage for passage in facts.passages if passage not in own]
+        others.sort(key=lambda passage: (-relevance.of(f"{heading} {facts.note}", passage.text), passage.number))
+        cited.append(sorted(passage.number for passage in [*own, *others[: max(0, _PASSAGES_PER_SECTION - len(own))]]))
     return cited

@@ -6,25 +6,27 @@ from collections.abc import Sequence
 from sandbox.answers.lexicon import DETERMINERS, VERBS, word_set
 from sandbox.answers.text import Passage, content_stems, digest, sentences, word_count
 
-_WORDS_MIN, _WORDS_MAX = 5, 14
+_WORDS_MIN, _WORDS_MAX = 5, 16
 _UNFIT = re.compile(
-    r"[\d\"“”‘«»:;?!()\[\]<>–—]|\b(we|our|ours|us|i|my|me|you|your|this|these|those|such|here|there)\b", re.IGNORECASE
+    r"[\d\"“”‘«»:;?!()\[\]<>–—]|\b(we|our|ours|us|i|my|me|you|your|this|these|those|such|here|there|both)\b",
+    re.IGNORECASE,
 )
 _POINTS_BACK = re.compile(
     r"^(?:\w+\s+){0,2}(it|they|them|its|their|he|she|his|her|both|each|another|other|others|rest|then|also|instead|so|"
     r"but|and|or|that|none|neither|same|latter|former)\b",
     re.IGNORECASE,
 )
+_PRONOUN_ALONE = re.compile(r"^[^,]*\b(it|they|them|its|their)\b[^,]*$", re.IGNORECASE)
 _BULLET = re.compile(r"^\W+")
 _NAMES = word_set("monday tuesday wednesday thursday friday saturday sunday january february march april june july "
                   "august september october november december")  # fmt: skip
 
 
 def claims_of(passage: Passage, *, names: Sequence[str]) -> list[str]:
-    """Statements and advice of 5 to 14 words that stand on their own, without full stop and, where the first word is
+    """Statements and advice of 5 to 16 words that stand on their own, without full stop and, where the first word is
     no name, with a small letter. No numbers, no quotations, none that names one of ``names``."""
     found = [_BULLET.sub("", sentence) for sentence in sentences(passage.text)]
-    return [_embedded(sentence) for sentence in found if _is_fit(sentence, names)]
+    return [_embedded(sentence) for sentence in found if stands_alone(sentence, names)]
 
 
 def is_statement(claim: str) -> bool:
@@ -42,12 +44,13 @@ def section_of(passage: Passage, headings: Sequence[str]) -> int:
 
     def nearness(place: int) -> float:
         shared = len(present & set(content_stems(headings[place])))
-        return shared + 2 * (digest(passage.text, headings[place]) % 1000) / 1000
+        return min(shared, 2) + 2 * (digest(passage.text, headings[place]) % 1000) / 1000
 
     return max(range(len(headings)), key=nearness, default=0)
 
 
-def _is_fit(sentence: str, names: Sequence[str]) -> bool:
+def stands_alone(sentence: str, names: Sequence[str]) -> bool:
+    """A whole sentence of 5 to 16 words that needs none before it, without numbers and names."""
     lower = sentence.lower()
     return (
         sentence.endswith(".")
@@ -55,6 +58,7 @@ def _is_fit(sentence: str, names: Sequence[str]) -> bool:
         and _WORDS_MIN <= word_count(sentence) <= _WORDS_MAX
         and not _UNFIT.search(sentence.rstrip("."))
         and not _POINTS_BACK.match(sentence)
+        and not _PRONOUN_ALONE.match(sentence)
         and not any(name and name in lower for name in names)
         and not any(word in _NAMES for word in lower.rstrip(".").split())
     )

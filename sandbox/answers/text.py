@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 from sandbox.answers.lexicon import DETERMINERS, FUNCTION_WORDS, PREPOSITIONS, VERBS
@@ -92,6 +93,12 @@ def noun_phrases(text: str, *, words_min: int = 2, words_max: int = 4) -> list[s
     before punctuation or a function word. No names and no digits."""
     phrases = [phrase for sentence in sentences(text) for phrase in _phrases_of(sentence, words_min, words_max)]
     return list(dict.fromkeys(phrases))
+
+
+def heads_of(texts: Iterable[str]) -> frozenset[str]:
+    """Stems of the words that stand right behind an article or the like, as only nouns and adjectives do."""
+    tokens = [token.lower() for text in texts for token in _TOKEN.findall(text)]
+    return frozenset(stem(word) for before, word in pairwise(tokens) if before in DETERMINERS and word.isalpha())
 
 
 def _phrases_of(sentence: str, words_min: int, words_max: int) -> Iterable[str]:

@@ -6,11 +6,12 @@ from typing import Any
 
 from sandbox.answers import Blocks
 from sandbox.answers.article import ArticleFacts, PhraseKind, host_of, phrase_kind, purposes_of, read_heading
-from sandbox.answers.claims import claims_of, is_statement, section_of
+from sandbox.answers.claims import claims_of, is_statement, section_of, stands_alone
 from sandbox.answers.frames import as_sentence, choices_made, filled, slots_of
 from sandbox.answers.grammar import (
     CLAIM_FRAMES,
-    OPENERS,
+    OPENERS_OF_ADVICE,
+    OPENERS_OF_STATEMENTS,
     OWN_CLAIM_FRAMES,
     OWN_SITE_FRAMES,
     PAIR_FRAMES,
@@ -31,11 +32,14 @@ from sandbox.answers.text import (
     contains_phrase,
     content_stems,
     digest,
+    heads_of,
+    is_plural,
     noun_phrases,
     pick,
     sentences,
     shuffled,
     starts_upper,
+    stem,
     word_count,
 )
 
@@ -45,7 +49,10 @@ _SENTENCE_WORDS_MAX = 20
 _SENTENCES_MAX = 60
 _LIST_ITEMS = 4
 _KEYWORD_SHARE = 0.018
-_QUOTE_WORDS = (7, 17)
+_MASS_NOUN_ENDINGS = ("ing", "tion", "ment", "ance", "ity", "ware")
+_PAIRED_WORDS_MAX = 9
+_CONNECTIVES = (", and", ", while", ";", ", just as")
+_REFUSALS = frozenset({"avoid", "resist", "decline", "never", "do", "stop", "pause", "question", "challenge", "doubt"})
 _CYCLE = ("claim", "term", "advice", "claim", "statement", "term", "source", "advice")
 
 
@@ -217,6 +224,7 @@ class SectionWriter:
     def _general(self, kind: str) -> Sentence | None:
         """Advice or a statement, at times with an opener before it or a tail behind it."""
         tails = TAILS_OF_ADVICE if kind == "advice" else TAILS_OF_STATEMENTS
+        openers = OPENERS_OF_ADVICE if kind == "advice" else OPENERS_OF_STATEMENTS
         frames = self._frames[kind]
         for _ in range(len(frames)):
             frame = frames.pop(0)
@@ -225,12 +233,23 @@ class SectionWriter:
             core = self._made_with_term(frame)
             if core is None:
                 continue
-            opener = pick(self._ordered(OPENERS)[:8], *seed) if digest(*seed, "opener") % 4 == 0 else ""
-            tail = pick(self._ordered(tails)[:8], *seed) if digest(*seed, "tail") % 5 < 2 else ""
+            opener = pick(self._ordered(openers)[:6], *seed) if digest(*seed, "opener") % 4 == 0 else ""
+            tail = pick(self._ordered(tails)[:7], *seed) if digest(*seed, "tail") % 5 < 3 else ""
+            if kind == "statement" and digest(*seed, "pair") % 2 == 0:
+                core, tail = self._paired(core), ""
             sentence = _joined(core, self._made_with_term(opener) or "", self._made_with_term(tail) or "")
             if sentence not in self.said:
                 return self._new_sentence(sentence)
         return None
+
+    def _paired(self, core: str) -> str:
+        """Two short statements in one sentence, as prose has them."""
+        frames = self._frames["statement"]
+        other = self._made_with_term(frames[0]) or ""
+        if not other or max(word_count(core), word_count(other)) > _PAIRED_WORDS_MAX or "," in f"{core}{other}":
+            return core
+        frames.append(frames.pop(0))
+        return f"{core}{pick(_CONNECTIVES, self.task.seed, core)}{other}"
 
     def _quote(self) -> Sentence | None:
         """In one section of an article: a sentence of a source that no sibling article takes, word for word."""
@@ -365,7 +384,10 @@ def block_words(block: Mapping[str, Any]) -> int:
 def _joined(core: str, opener: str, tail: str) -> str:
     """Drops the tail, then the opener, where the sentence would become long or trail off in commas."""
     core, opener = core.strip(), opener.strip()
-    if tail and (word_count(core) + word_count(tail) > _SENTENCE_WORDS_MAX - 4 or "," in core):
+    if core.split()[0] in _REFUSALS:
+        tail = opener = ""
+    is_long = word_count(core) + word_count(tail) > _SENTENCE_WORDS_MAX - 2
+    if tail and (is_long or "," in core or tail.strip(" ,").split()[0] in core.split()):
         tail = ""
     if opener and word_count(core) + word_count(tail) + word_count(opener) > _SENTENCE_WORDS_MAX:
         opener = ""
@@ -391,10 +413,11 @@ def _phrase_pairs(task: SectionTask, ranked: Sequence[Passage], terms: Sequence[
     """Two phrases out of one passage at a time, each phrase once; passages in order of relevance, in rounds."""
     facts = task.facts
     unwanted = {term.lower() for term in terms}
+    heads = heads_of([passage.text for passage in ranked])
     taken: set[str] = set()
     rounds: list[list[tuple[Passage, str, str]]] = []
     for passage in ranked:
-        found = noun_phrases(passage.text, words_max=3)
+        found = [phrase for phrase in noun_phrases(passage.text, words_max=3) if _is_name_of_things(phrase, heads)]
         usable = [p for p in found if p.lower() not in unwanted and not contains_phrase(p, facts.keyword)]
         ordered = sorted(usable, key=lambda phrase: (not facts.owns(phrase), digest(task.seed, phrase)))
         fresh = [phrase for phrase in ordered if _key(phrase) not in taken]
@@ -408,18 +431,15 @@ def _phrase_pairs(task: SectionTask, ranked: Sequence[Passage], terms: Sequence[
     return [entry for entries in rounds for entry in entries]
 
 
+def _is_name_of_things(phrase: str, heads: frozenset[str]) -> bool:
+    """A plural, which needs no article, whose last word the passages use as a noun elsewhere."""
+    return is_plural(phrase) and stem(phrase.rsplit(maxsplit=1)[-1]) in heads
+
+
 def _key(phrase: str) -> str:
     return " ".join(content_stems(phrase))
 
 
 def _is_quotable(text: str, passage: Passage, facts: ArticleFacts) -> bool:
-    """A plain sentence, word for word in the passage, that is no advertisement."""
-    least, most = _QUOTE_WORDS
-    return (
-        least <= word_count(text) <= most
-        and text in passage.text
-        and text.endswith(".")
-        and text[0].isupper()
-        and not any(mark in text for mark in '"“”‘«»<>:')
-        and not any(name in text.lower() for name in facts.names)
-    )
+    """A sentence that stands on its own, word for word in the passage, and is no advertisement."""
+    return text in passage.text and text[0].isupper() and stands_alone(text, facts.names)

@@ -118,6 +118,7 @@ def test_discovered_urls_become_home_pages_of_other_companies_once_each() -> Non
         "javascript:alert(1)",
         "https://user:pass@secret.example",
         "https://localhost",
+        "http://169.254.169.254/latest",
         "not a url",
         "",
     ) == ("https://ledgerpilot.example", "https://payloom.example")
@@ -273,6 +274,15 @@ def test_slot_hashes_follow_the_input() -> None:
     assert one == label_slot_hash(brief, icp, [LEDGERPILOT], keywords)
     assert one != label_slot_hash(brief, icp, [LEDGERPILOT, PAYLOOM], keywords)
     assert one != label_slot_hash(brief, icp, [LEDGERPILOT], keywords[:1])
+
+
+def test_a_full_answer_fits_the_token_limit() -> None:
+    """Ten competitors and sixty keywords at 3.5 characters a token."""
+    words = "supplier invoice approval workflow software"
+    label = {"domain": "some-competitor.example", "sells": words * 2, "overlap": "medium", "overlap_reason": words * 2}
+    intent = {"keyword": "invoice approval software", "intent": "informational"}
+    full = json.dumps({"competitors": [label] * 10, "intents": [intent] * 60}, separators=(",", ":"))
+    assert len(full) / 3.5 < SETTINGS.route.max_tokens
 
 
 # The whole step

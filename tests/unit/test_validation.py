@@ -105,7 +105,7 @@ def test_no_valid_cluster_blocks_and_says_why() -> None:
     result = judged(a_cluster("invoice approval", "invoice approval software"))
     assert isinstance(result, Blocked)
     assert result.verdict.reasons[0].code == "VALIDATION_FAILED"
-    assert "has 1 spokes" in messages(result)
+    assert "has 1 spoke (2 to 12 are needed)" in messages(result)
     assert result.output is not None
     nothing = judged()
     assert isinstance(nothing, Blocked)

@@ -1,0 +1,404 @@
+"""The command line: the names, options and help of every command. ``commands/`` does the work.
+
+    .venv/bin/python starter.py --help
+
+Exit codes: 0 done, 2 bad input or usage, 3 not found, 4 conflict, 5 a needed server can't be reached, 6 the run that
+was waited for failed or was cancelled, 130 interrupted. Errors are one line; under ``--json`` one object on standard
+error.
+"""
+
+import asyncio
+import getpass
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from commands.session import Session
+    from commands.terminal import Terminal
+    from config import Settings
+
+SHOWS_TRACEBACKS = "DEBUG"
+TRY, RUN, DECIDE, LOOK = "Trying out", "Runs", "People's decisions", "Looking"
+
+
+class CommandLine(TyperGroup):
+    """Every error ends here: one line or object on standard error, and its exit code."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: ARG002 -- typer's own signature; errors always end here
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> NoReturn:
+        arguments = list(sys.argv[1:] if args is None else args)
+        try:
+            code = super().main(arguments, prog_name or "starter.py", complete_var, False, windows_expand_args, **extra)
+        except Exception as error:  # whatever it is, a person gets one line
+            code = _told(error, as_json="--json" in arguments)
+        except KeyboardInterrupt:
+            code = 130
+        sys.exit(int(code or 0))
+
+
+def _told(error: Exception, *, as_json: bool) -> int:
+    from commands.exits import CommandError, ExitCode, report_of
+    from commands.terminal import Terminal
+
+    if isinstance(error, typer.TyperException):
+        context: typer.Context | None = getattr(error, "ctx", None)
+        command = f" {context.info_name}" if context and context.parent else ""
+        message = f"{error.format_message()} (see `starter.py{command} --help`)"
+        error = CommandError("UsageError", message, ExitCode.BAD_INPUT)
+    elif isinstance(error, typer.Abort):
+        error = CommandError("Interrupted", "interrupted", ExitCode.INTERRUPTED)
+    report = report_of(error)
+    Terminal(as_json=as_json).error(report.message, report.as_object())
+    if report.exit_code is ExitCode.DEFECT and os.environ.get("INFIN8_LOG_LEVEL", "").upper() == SHOWS_TRACEBACKS:
+        import traceback
+
+        traceback.print_exception(error)
+    return report.exit_code
+
+
+app = typer.Typer(
+    cls=CommandLine,
+    help="Infin8Content: from a company brief to published articles. Begin with `starter.py demo`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Workflow = Annotated[str, typer.Argument(metavar="ID", help="id, its beginning (4 characters or more), or the name")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON value on standard output")]
+Actor = Annotated[str | None, typer.Option("--as", metavar="NAME", help="who decides; your user name otherwise")]
+Wait = Annotated[bool, typer.Option("--wait", help="follow the run until it rests; 6 when it failed")]
+
+
+def run(work: "Callable[[Session], Awaitable[int]]", *, json: bool = False, actor: str | None = None) -> NoReturn:
+    """Carry a command out against the servers that settings, or the stack of this folder, name."""
+    from commands.session import Session
+    from config import with_local_stack
+
+    async def whole(settings: "Settings", terminal: "Terminal") -> int:
+        async with Session(await with_local_stack(settings), terminal, actor or getpass.getuser()) as session:
+            return await work(session)
+
+    run_alone(whole, json=json)
+
+
+def run_alone(work: "Callable[[Settings, Terminal], Awaitable[int]]", *, json: bool = False) -> NoReturn:
+    """Carry a command out that brings its own servers up, or needs none."""
+    from commands.terminal import Terminal
+    from config import load_settings
+
+    try:
+        code = asyncio.run(_awaited(work(load_settings(), Terminal(as_json=json))))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        from commands.exits import CommandError, ExitCode
+
+        raise CommandError("Interrupted", "interrupted", ExitCode.INTERRUPTED) from None
+    raise typer.Exit(code)
+
+
+async def _awaited(work: Awaitable[int]) -> int:
+    return await work
+
+
+# Trying out ------------------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=TRY)
+def demo(
+    brief: Annotated[Path, typer.Option("--brief", metavar="FILE", help="another brief")] = Path(
+        "briefs/harborline.yaml"
+    ),
+    json: Json = False,
+) -> None:
+    """A brief through all seven steps to published pages, on this machine, without an account."""
+    from commands.demo import demo as demo_
+    from commands.starting import BriefFlags, read_brief
+
+    parsed = read_brief(brief, BriefFlags())
+    _forget_other_temporal()
+    run_alone(lambda settings, terminal: demo_(settings, terminal, parsed, actor=getpass.getuser()), json=json)
+
+
+@app.command(rich_help_panel=TRY)
+def up(
+    worker: Annotated[bool, typer.Option("--worker/--no-worker", help="with a worker, or servers only")] = True,
+    sites: Annotated[
+        list[Path] | None,
+        typer.Option("--sites", metavar="DIR", help="more sites: DIR/NAME/index.html for NAME.example"),
+    ] = None,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="the sandbox answers for the models, also when a key is set")
+    ] = False,
+) -> None:
+    """Postgres, Temporal with its UI, the sandbox and a worker, until Ctrl-C; "ready" when the rest may begin."""
+    from commands.up import up as up_
+
+    _forget_other_temporal()
+    run_alone(
+        lambda settings, terminal: up_(
+            settings, terminal, with_worker=worker, sites=sites or [], sandbox_wanted=sandbox
+        )
+    )
+
+
+def _forget_other_temporal() -> None:
+    """A stack of our own is spoken to, not a server that Temporal's own variables name."""
+    for name in [name for name in os.environ if name.startswith("TEMPORAL_")]:
+        del os.environ[name]
+
+
+@app.command(rich_help_panel=TRY)
+def doctor(json: Json = False) -> None:
+    """Checks everything a run needs, and says what to do about what is missing."""
+    from commands.doctor import doctor as doctor_
+
+    run(doctor_, json=json)
+
+
+# Runs ------------------------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=RUN)
+def start(
+    brief: Annotated[Path | None, typer.Argument(metavar="BRIEF", help="YAML or JSON; see briefs/")] = None,
+    name: Annotated[str | None, typer.Option(help="made from the brief otherwise; a name is one run")] = None,
+    cap: Annotated[str | None, typer.Option(metavar="USD", help="most it may spend, instead of the brief's")] = None,
+    auto_approve: Annotated[bool, typer.Option("--auto-approve", help="approve all seed keywords")] = False,
+    company: Annotated[str | None, typer.Option(help="without a file: the company's name")] = None,
+    url: Annotated[str | None, typer.Option(help="without a file: its site")] = None,
+    description: Annotated[str | None, typer.Option(help="without a file: 20 words or more on what it sells")] = None,
+    competitor: Annotated[list[str] | None, typer.Option(metavar="URL", help="without a file: up to ten")] = None,
+    articles: Annotated[int | None, typer.Option(help="without a file: at most so many")] = None,
+    wait: Wait = False,
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Starts a brief. The same brief again is the same run: nothing is done or paid twice."""
+    from commands.starting import BriefFlags, checked_name, read_brief
+
+    parsed = read_brief(brief, BriefFlags(company, url, description, competitor or (), articles), cap)
+    checked_name(name, parsed)
+
+    from commands.starting import start_and_tell
+
+    run(
+        lambda session: start_and_tell(session, parsed, name=name, auto_approve=auto_approve, waits=wait),
+        json=json,
+        actor=actor,
+    )
+
+
+@app.command(rich_help_panel=RUN)
+def status(workflow: Workflow, json: Json = False) -> None:
+    """Where a run stands: steps, spend, what it waits for."""
+    from commands import reading
+
+    run(lambda session: reading.status(session, workflow), json=json)
+
+
+@app.command(rich_help_panel=RUN)
+def watch(workflow: Workflow, json: Json = False) -> None:
+    """Follows a run until it ends, fails (6) or waits for a person. Ctrl-C leaves it running."""
+    from commands import reading
+
+    run(lambda session: reading.watch(session, workflow), json=json)
+
+
+@app.command(name="list", rich_help_panel=RUN)
+def list_(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="the youngest so many")] = 50, json: Json = False
+) -> None:
+    """All runs of all organizations, the youngest first."""
+    from commands import reading
+
+    run(lambda session: reading.list_(session, limit), json=json)
+
+
+@app.command(rich_help_panel=RUN)
+def cancel(
+    workflow: Workflow,
+    reason: Annotated[str, typer.Option(help="kept in the history")] = "cancelled",
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Ends a run for good. What is in flight is finished and booked first."""
+
+    from commands import controlling
+
+    run(lambda session: controlling.cancel(session, workflow, reason), json=json, actor=actor)
+
+
+@app.command(rich_help_panel=RUN)
+def retry(
+    workflow: Workflow,
+    accept_partial: Annotated[
+        bool, typer.Option("--accept-partial", help="after a failed article step: go on with the articles that passed")
+    ] = False,
+    wait: Wait = False,
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Runs a failed step again; what was paid for and accepted is kept."""
+
+    from commands import deciding
+
+    run(
+        lambda session: deciding.retry(session, workflow, accept_partial=accept_partial, waits=wait),
+        json=json,
+        actor=actor,
+    )
+
+
+@app.command(name="raise-cap", rich_help_panel=RUN)
+def raise_cap(
+    workflow: Workflow,
+    usd: Annotated[str, typer.Argument(metavar="USD", help="the new cap; lower than now is refused")],
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Allows a run to spend more."""
+    from commands.starting import cap_of
+
+    cap_of(usd, "USD")
+
+    from commands import controlling
+
+    run(lambda session: controlling.raise_cap(session, workflow, usd), json=json, actor=actor)
+
+
+# People's decisions ----------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=DECIDE)
+def review(
+    workflow: Workflow,
+    approve_all: Annotated[bool, typer.Option("--approve-all", help="approve every keyword shown")] = False,
+    approve: Annotated[
+        list[str] | None, typer.Option(metavar="WHICH", help="approve these, drop all others: 1,4-9, texts, pattern*")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(metavar="WHICH", help="drop these, approve all others")] = None,
+    add: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="a keyword of your own")] = None,
+    file: Annotated[Path | None, typer.Option(metavar="FILE", help="an edited export, CSV or JSON")] = None,
+    export: Annotated[Path | None, typer.Option(metavar="FILE", help="write the list to edit, decide nothing")] = None,
+    reject: Annotated[str | None, typer.Option(metavar="TEXT", help="search again, with these words")] = None,
+    reopen: Annotated[bool, typer.Option("--reopen", help="after failed clusters: decide anew")] = False,
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Step 3: decide about the seed keywords. In a terminal without options you are asked line by line."""
+
+    from commands import reviewing
+
+    flags = reviewing.ReviewFlags(approve_all, approve or (), drop or (), add or (), file, reject)
+    if sum([flags.are_given, export is not None, reopen]) > 1:
+        raise typer.BadParameter("--export, --reopen and a decision exclude each other")
+    if reopen:
+        run(lambda session: reviewing.reopen(session, workflow), json=json, actor=actor)
+    if export is not None:
+        run(lambda session: reviewing.export(session, workflow, export), json=json)
+    run(lambda session: reviewing.review(session, workflow, flags), json=json, actor=actor)
+
+
+@app.command(rich_help_panel=DECIDE)
+def approve(
+    workflow: Workflow,
+    articles: Annotated[
+        list[str] | None,
+        typer.Option("--articles", metavar="WHICH", help="numbers, slugs or ids; all otherwise"),
+    ] = None,
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Step 7: approve articles as they are now, to the letter; these are published."""
+
+    from commands import deciding
+
+    run(lambda session: deciding.approve(session, workflow, articles or []), json=json, actor=actor)
+
+
+@app.command(rich_help_panel=DECIDE)
+def redo(
+    workflow: Workflow,
+    article: Annotated[str, typer.Argument(metavar="ARTICLE", help="number, slug or id; see `articles`")],
+    note: Annotated[str, typer.Option(help="what should be otherwise")],
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Has one article written anew before it is published."""
+
+    from commands import deciding
+
+    run(lambda session: deciding.redo(session, workflow, article, note), json=json, actor=actor)
+
+
+# Looking ---------------------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=LOOK)
+def show(
+    workflow: Workflow,
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="icp, competitors, keywords, clusters or articles")],
+    json: Json = False,
+) -> None:
+    """What was paid for."""
+    from commands import showing
+
+    if topic not in list(showing.Topic):
+        raise typer.BadParameter(f"TOPIC is {topic!r}; it must be one of {', '.join(showing.Topic)}")
+    run(lambda session: showing.show(session, workflow, showing.Topic(topic)), json=json)
+
+
+@app.command(rich_help_panel=LOOK)
+def preview(workflow: Workflow, json: Json = False) -> None:
+    """Writes the articles as pages to look at before they are approved."""
+    from commands import showing
+
+    run(lambda session: showing.preview(session, workflow), json=json)
+
+
+@app.command(rich_help_panel=LOOK)
+def history(workflow: Workflow, json: Json = False) -> None:
+    """Every transition: from, to, who, why, when."""
+    from commands import reading
+
+    run(lambda session: reading.history(session, workflow), json=json)
+
+
+@app.command(rich_help_panel=LOOK)
+def articles(workflow: Workflow, json: Json = False) -> None:
+    """The articles: state, title, where published, or why not."""
+    from commands import reading
+
+    run(lambda session: reading.articles(session, workflow), json=json)
+
+
+@app.command(rich_help_panel=LOOK)
+def costs(
+    workflow: Annotated[str | None, typer.Argument(metavar="[ID]", help="of one run; of all otherwise")] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="KEYS", help="sums by month, model, step, slot, workflow, organization")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """The ledger, line by line or summed."""
+    from commands import reading
+
+    run(lambda session: reading.costs(session, workflow, by), json=json)
+
+
+if __name__ == "__main__":
+    app()
