@@ -28,7 +28,12 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.article import ArticleActivities, build_outline_request, build_section_request
 from activities.clustering import ClusteringActivities
-from activities.competitor import CompetitorActivities, build_discovery_request, build_label_request
+from activities.competitor import (
+    CompetitorActivities,
+    SeedExtractionActivities,
+    build_discovery_request,
+    build_label_request,
+)
 from activities.failures import FailureInterceptor
 from activities.icp import IcpActivities, build_icp_request
 from activities.publish import ApprovalActivities, PublishActivities
@@ -234,19 +239,24 @@ class WorkerProcess:
 
     async def _web_worker(self, stack: AsyncExitStack) -> Worker:
         from providers.publisher import FilesPublisher
-
         from providers.web_pages import WebPages
 
         settings = self._settings
         web_pages = WebPages(user_agent=USER_AGENT, site_overrides=settings.site_overrides)
         stack.push_async_callback(web_pages.close)
         sites = SiteActivities(self._database, web_pages, settings.timeouts.heartbeat_every_seconds)
+        extraction = SeedExtractionActivities(self._database, settings.timeouts.heartbeat_every_seconds)
         publisher = FilesPublisher(settings.output_dir)
         publish = PublishActivities(self._database, publisher, settings.timeouts.heartbeat_every_seconds)
         return Worker(
             self._client,
             task_queue=settings.task_queue + WEB_QUEUE_SUFFIX,
-            activities=[sites.read_site, publish.publish_article, publish.finish_site],
+            activities=[
+                sites.read_site,
+                extraction.extract_seed_keywords,
+                publish.publish_article,
+                publish.finish_site,
+            ],
             max_concurrent_activities=settings.web_slots,
             activity_task_poller_behavior=PollerBehaviorAutoscaling(),
             interceptors=interceptors(),

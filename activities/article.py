@@ -276,9 +276,10 @@ class ArticleActivities:
         wave = list(unfinished[: case.settings.article.parallel_max])
         if not wave:
             return []
-        each = article.estimated_hold(
-            case.settings.article, await _prices(connection, case), sections=article.SECTIONS_MAX
-        )
+        prices_of_routes = await _prices(connection, case)
+        if prices_of_routes is None:
+            return wave  # a model without a price is refused at authorization, with its name
+        each = article.estimated_hold(case.settings.article, prices_of_routes, sections=article.SECTIONS_MAX)
         left = case.record.cap_usd - case.record.spent_usd - case.record.held_usd
         affordable = int(left // each) if left > 0 else 0
         if affordable == 0:
@@ -503,13 +504,15 @@ async def _fail(connection: Connection, ref: ArticleRef, reasons: Sequence[Reaso
     return Assembled(state=state)
 
 
-async def _prices(connection: Connection, case: Case) -> Mapping[str, ModelPrice]:
+async def _prices(connection: Connection, case: Case) -> Mapping[str, ModelPrice] | None:
+    """By model name; None when a first choice has no price."""
     settings = case.settings.article
     found: dict[str, ModelPrice] = {}
-    for model in {*settings.outline_route.models, *settings.section_route.models}:
+    for model in {settings.outline_route.models[0], settings.section_route.models[0]}:
         price = await prices.price_of(connection, model)
-        if price is not None:
-            found[model] = price
+        if price is None:
+            return None
+        found[model] = price
     return found
 
 

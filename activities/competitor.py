@@ -1,14 +1,16 @@
 """Step 2: who else sells it, and which words they use. Crawled pages in, seed keywords with their sources out."""
 
+import asyncio
+from collections.abc import Sequence
 from uuid import UUID
 
 from temporalio import activity
 
 from activities.case import Case, load_case
 from activities.judging import answer_of, block_with, failure_of, judged, reject
-from activities.spend import PreparedRequest
+from activities.spend import PreparedRequest, heartbeating
 from activities.state import complete_step
-from db import keywords, outputs, pages
+from db import keywords, outputs, pages, transitions
 from db.keywords import KeywordRow
 from db.pool import Connection, Database
 from domain import competitor
@@ -55,8 +57,9 @@ async def build_discovery_request(connection: Connection, case: Case, call: Call
 
 async def build_label_request(connection: Connection, case: Case, call: CallSpec) -> PreparedRequest:
     profile = await load_icp(connection, case.workflow_id)
-    reads = await pages.load_competitor_reads(connection, case.claim_of(Step.COMPETITOR))
-    seeds = competitor.extract_seed_keywords(reads, case.brief, profile, case.settings.competitor)
+    claim = case.claim_of(Step.COMPETITOR)
+    reads = await pages.load_competitor_reads(connection, claim)
+    seeds = await load_candidates(connection, claim)
     return PreparedRequest(
         request=competitor.build_label_request(
             case.brief,
@@ -69,6 +72,40 @@ async def build_label_request(connection: Connection, case: Case, call: CallSpec
         ),
         slot_hash=competitor.label_slot_hash(case.brief, profile, reads, seeds),
     )
+
+
+async def load_candidates(connection: Connection, claim: ClaimRef) -> tuple[SeedKeyword, ...]:
+    stored = await keywords.load_candidates(connection, claim)
+    if stored is None:
+        raise InvalidModelOutputError(f"no keywords were extracted under claim {claim.claim}; retry the step")
+    return tuple(SeedKeyword.model_validate(candidate) for candidate in stored)
+
+
+class SeedExtractionActivities:
+    """Seconds of computing over large sites: on the web queue, outside of any transaction."""
+
+    def __init__(self, database: Database, heartbeat_every_seconds: float) -> None:
+        self._database = database
+        self._heartbeat_every_seconds = heartbeat_every_seconds
+
+    @activity.defn(name="extract_seed_keywords")
+    async def extract_seed_keywords(self, claim: ClaimRef) -> int:
+        """How many were found; once per claim."""
+        async with self._database.transaction(claim.organization_id) as connection:
+            stored = await keywords.load_candidates(connection, claim)
+            if stored is not None:
+                return len(stored)
+            case = await load_case(connection, claim.workflow_id)
+            profile = await load_icp(connection, claim.workflow_id)
+            reads = await pages.load_competitor_reads(connection, claim)
+        async with heartbeating(self._heartbeat_every_seconds):
+            seeds = await asyncio.to_thread(
+                competitor.extract_seed_keywords, reads, case.brief, profile, case.settings.competitor
+            )
+        async with self._database.transaction(claim.organization_id) as connection:
+            await transitions.check_claim(connection, claim.workflow_id, claim.organization_id, claim.step, claim.claim)
+            await keywords.store_candidates(connection, claim, [seed.model_dump(mode="json") for seed in seeds])
+        return len(seeds)
 
 
 class CompetitorActivities:
@@ -107,13 +144,13 @@ class CompetitorActivities:
         """The step's own activity: competitors and seed keywords with COMPETITOR_COMPLETED, or COMPETITOR_FAILED."""
         claim = request.claim
         async with self._database.transaction(claim.organization_id) as connection:
-            case = await load_case(connection, claim.workflow_id)
             profile = await load_icp(connection, claim.workflow_id)
             reads = await pages.load_competitor_reads(connection, claim)
-            labels = await self._labels(connection, request, case, profile, reads)
+            seeds = await load_candidates(connection, claim)
+            labels = await self._labels(connection, request, reads, seeds)
             if isinstance(labels, Judged):
                 return labels
-            match competitor.analyze(case.brief, profile, reads, labels, case.settings.competitor):
+            match competitor.analyze(profile, reads, seeds, labels):
                 case Completed(output=analysis, verdict=verdict):
                     if await complete_step(connection, claim, analysis.model_dump(mode="json"), verdict):
                         await keywords.replace_keywords(connection, claim.workflow, _rows(analysis))
@@ -126,15 +163,13 @@ class CompetitorActivities:
         self,
         connection: Connection,
         request: AnalyzeCompetitors,
-        case: Case,
-        profile: Icp,
         reads: list[SiteRead],
+        seeds: Sequence[SeedKeyword],
     ) -> CompetitorLabels | Judged | None:
         """The model's labels; None where it gave none that are usable, a Judged when it is to be asked again."""
         if request.label_attempt_id is None:
             return None
         body = await answer_of(connection, request.claim, request.label_attempt_id)
-        seeds = competitor.extract_seed_keywords(reads, case.brief, profile, case.settings.competitor)
         match competitor.judge_labels(body, reads, seeds, repairs_left=request.repairs_left):
             case Completed(output=labels):
                 return labels

@@ -99,7 +99,7 @@ async def _run(session: Session, brief: Brief, *, is_own: bool) -> ExitCode:
     session.terminal.say(f"  watch it in the Temporal UI  {url}")
     session.terminal.say()
     async with _way_back(session, found, is_own=is_own):
-        snapshot = await Follower(session, found).follow()
+        snapshot = await Follower(session, found, shows_sum=False).follow()
     return await _tell_end(session, found, snapshot, is_own=is_own)
 
 

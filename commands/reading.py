@@ -8,7 +8,7 @@ from commands.exits import CommandError, ExitCode
 from commands.session import Session, shortest_id
 from commands.snapshot import take_snapshot
 from commands.terminal import counted, dollars
-from commands.watching import Follower, follow_to_exit, lines_of, status_object
+from commands.watching import Follower, exit_of, follow_to_exit, lines_of, link_line, status_object
 from db.overview import ArticleOverview, article_overview
 from db.spend import cost_sums, ledger_lines
 from db.transitions import list_transitions
@@ -26,6 +26,7 @@ async def status(session: Session, workflow: str) -> ExitCode:
         session.terminal.emit(status_object(session, snapshot))
     for text, style in lines_of(session, snapshot):
         session.terminal.say(text, style)
+    session.terminal.say(link_line(session, snapshot.record), "dim")
     return ExitCode.DONE
 
 
@@ -37,8 +38,6 @@ async def watch(session: Session, workflow: str) -> ExitCode:
     follower = Follower(
         session, found, on_change=lambda snapshot: session.terminal.emit_line(status_object(session, snapshot))
     )
-    from commands.watching import exit_of
-
     return exit_of(session, await follower.follow())
 
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from commands.exits import CommandError, ExitCode, not_found, unreachable
 from commands.terminal import Terminal
-from config import Settings
+from config import Settings, environment_has_temporal
 from db.overview import FOUND_MAX, PREFIX_CHARACTERS_MIN, FoundWorkflow, find_workflows
 from db.pool import Connection, Database
 from domain.identifiers import temporal_workflow_id
@@ -71,6 +71,11 @@ class Session:
     async def client(self) -> "Client":
         """Temporal's client; raises within CONNECT_SECONDS_MAX when no server answers."""
         if self._client is None:
+            if self.settings.temporal_address is None and not environment_has_temporal():
+                raise unreachable(
+                    f"no Temporal server: the stack of {self.settings.state_dir} is not up; "
+                    "run `starter.py up`, or set TEMPORAL_ADDRESS"
+                )
             from worker import connect_temporal
 
             try:

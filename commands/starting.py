@@ -173,8 +173,6 @@ async def start_and_tell(
     record = started.record
     if waits:
         found = FoundWorkflow.model_validate(record, from_attributes=True)
-        if not session.terminal.as_json:
-            session.terminal.say(f"  {facts['ui_url'] or record.workflow_id}", "dim")
         return await follow_to_exit(session, found, facts=facts)
     if session.terminal.as_json:
         session.terminal.emit(facts)

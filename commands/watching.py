@@ -13,6 +13,7 @@ from commands.snapshot import Snapshot, take_snapshot
 from commands.steps import Mark, StepLine, step_lines
 from commands.terminal import Terminal, counted, dollars
 from db.overview import FoundWorkflow
+from db.workflows import WorkflowRecord
 from domain.errors import TransientError
 from domain.states import State, Status, Step, status_of
 
@@ -61,17 +62,21 @@ def _status_of(snapshot: Snapshot) -> Status:
     return Status.PENDING if status is Status.WAITING and snapshot.waits_for is None else status
 
 
-def lines_of(session: Session, snapshot: Snapshot, frame: str = "") -> list[tuple[str, str]]:
-    """The whole view as (text, style) lines."""
-    record, width = snapshot.record, session.terminal.width
+def lines_of(session: Session, snapshot: Snapshot, frame: str = "", *, with_sum: bool = True) -> list[tuple[str, str]]:
+    """The table of steps as (text, style) lines, the sum and what a stop says below it."""
     lines: list[tuple[str, str]] = [(header(snapshot), "bold")]
     for line in step_lines(snapshot):
         mark = frame if line.mark is Mark.WORKING else ""
-        lines += [(text, line.style) for text in line.rows(width, mark)]
-    lines += [(f"  {spent_words(snapshot)}", "")]
-    lines += [(text, "yellow") for text in stop_lines(snapshot)]
-    url = session.ui_url(record.organization_id, record.workflow_id)
-    return [*lines, (f"  {record.workflow_id}" + (f" · {url}" if url else ""), "dim")]
+        lines += [(text, line.style) for text in line.rows(session.terminal.width, mark)]
+    if with_sum:
+        lines.append((f"  {spent_words(snapshot)}", ""))
+    return [*lines, *((text, "yellow") for text in stop_lines(snapshot))]
+
+
+def link_line(session: Session, found: FoundWorkflow | WorkflowRecord) -> str:
+    """Id and link, apart from the table: no redrawing breaks a link into lines."""
+    url = session.ui_url(found.organization_id, found.workflow_id)
+    return f"  {found.workflow_id}" + (f" · {url}" if url else "")
 
 
 @dataclass
@@ -80,7 +85,7 @@ class Follower:
 
     session: Session
     found: FoundWorkflow
-    shows_header: bool = True
+    shows_sum: bool = True
     on_change: Callable[[Snapshot], None] | None = None
     note: str = ""
     _seen: tuple[object, ...] = ()
@@ -98,7 +103,7 @@ class Follower:
         from rich.text import Text
 
         def view(snapshot: Snapshot, frame: str) -> Text:
-            lines = lines_of(self.session, snapshot, frame)
+            lines = lines_of(self.session, snapshot, frame, with_sum=self.shows_sum or bool(frame))
             lines += [(f"  {self.note}", "yellow")] if self.note else []
             return Text("\n").join(Text(text, style=style) for text, style in lines)
 
@@ -119,8 +124,7 @@ class Follower:
     async def _follow_plainly(self) -> Snapshot:
         snapshot = await self._look()
         plain = PlainView(self.session.terminal)
-        if self.shows_header:
-            self.session.terminal.say(header(snapshot))
+        self.session.terminal.say(header(snapshot))
         plain.show(snapshot)
         while not snapshot.is_at_rest:
             await asyncio.sleep(POLL_SECONDS)
@@ -129,7 +133,7 @@ class Follower:
             plain.show(snapshot)
             if self.note and self.note != noted:
                 self.session.terminal.note(f"  {self.note}")
-        for text in [f"  {spent_words(snapshot)}", *stop_lines(snapshot)]:
+        for text in [*([f"  {spent_words(snapshot)}"] if self.shows_sum else []), *stop_lines(snapshot)]:
             self.session.terminal.say(text)
         return snapshot
 
@@ -201,15 +205,14 @@ def _is_telling(line: StepLine) -> bool:
     return line.mark is not Mark.TODO
 
 
-async def follow_to_exit(
-    session: Session, found: FoundWorkflow, *, facts: dict[str, Any] | None = None, shows_header: bool = True
-) -> ExitCode:
+async def follow_to_exit(session: Session, found: FoundWorkflow, *, facts: dict[str, Any] | None = None) -> ExitCode:
     """Follow, then end as commands that wait do: 6 when the run failed, is parked in a failure or was cancelled.
 
     Under ``--json`` the one object has ``facts`` and the status where the run came to rest.
     """
+    session.terminal.say(link_line(session, found), "dim")
     try:
-        snapshot = await Follower(session, found, shows_header).follow()
+        snapshot = await Follower(session, found).follow()
     except asyncio.CancelledError:
         session.terminal.note(f"\nthe run goes on; to come back: starter.py watch {found.workflow_id}")
         raise

@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from db.pool import Connection
-
 from domain.money import Frozen
 from domain.progress import ClaimRef
 from domain.verdict import Reason

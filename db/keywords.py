@@ -7,9 +7,8 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from db.pool import Connection
-
 from domain.money import Frozen
-from domain.progress import WorkflowRef
+from domain.progress import ClaimRef, WorkflowRef
 
 
 class KeywordRow(Frozen):
@@ -106,3 +105,25 @@ async def add_keyword(
         intent,
         added_by,
     )
+
+
+async def store_candidates(connection: Connection, claim: ClaimRef, candidates: list[dict[str, Any]]) -> None:
+    """Keyphrases as extracted, before labels and verdict; the first of a claim stay."""
+    await connection.execute(
+        """
+        INSERT INTO seed_candidates (workflow_id, organization_id, claim, keywords) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (workflow_id, claim) DO NOTHING
+        """,
+        claim.workflow_id,
+        claim.organization_id,
+        claim.claim,
+        candidates,
+    )
+
+
+async def load_candidates(connection: Connection, claim: ClaimRef) -> list[dict[str, Any]] | None:
+    """None until they were extracted under this claim."""
+    found: list[dict[str, Any]] | None = await connection.fetchval(
+        "SELECT keywords FROM seed_candidates WHERE workflow_id = $1 AND claim = $2", claim.workflow_id, claim.claim
+    )
+    return found

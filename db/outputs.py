@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 from db.pool import Connection
-
 from domain.money import Frozen
 from domain.progress import ClaimRef
 from domain.states import Step

@@ -107,7 +107,8 @@ async def booked_attempts(connection: Connection, workflow_id: UUID) -> list[Boo
             SELECT attempt.attempt_id, attempt.state, attempt.hold_usd, coalesce(sum(ledger.cost), 0) AS booked_usd
             FROM spend_attempts AS attempt LEFT JOIN ai_usage_ledger AS ledger USING (attempt_id, organization_id)
             WHERE attempt.workflow_id = $1 AND attempt.state <> 'REFUSED'
-            GROUP BY attempt.attempt_id ORDER BY attempt.authorized_at, attempt.attempt_id
+            GROUP BY attempt.attempt_id, attempt.state, attempt.hold_usd, attempt.authorized_at
+            ORDER BY attempt.authorized_at, attempt.attempt_id
             """,
             workflow_id,
         )

@@ -3,7 +3,6 @@
 from uuid import UUID
 
 from db.pool import Connection
-
 from domain.money import Frozen
 from domain.progress import ClaimRef
 

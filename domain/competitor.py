@@ -332,17 +332,18 @@ def _missing_labels(
 
 
 def analyze(
-    brief: Brief,
     icp: Icp,
     reads: Sequence[SiteRead],
+    keywords: Sequence[SeedKeyword],
     labels: CompetitorLabels | None,
-    settings: CompetitorSettings,
 ) -> Completed[CompetitorAnalysis] | Blocked:
-    """The step's output and verdict. Blocks when no site could be read (COMPETITORS_UNREADABLE), when none gave a
-    keyword (KEYWORDS_NONE) and when a keyword has no source (KEYWORD_WITHOUT_SOURCE)."""
-    keywords = _with_intents(extract_seed_keywords(reads, brief, icp, settings), labels)
+    """The step's output and verdict over the extracted ``keywords``.
+
+    Blocks when no site could be read (COMPETITORS_UNREADABLE), when none gave a keyword (KEYWORDS_NONE) and when a
+    keyword has no source (KEYWORD_WITHOUT_SOURCE).
+    """
     competitors = tuple(_competitor(read, icp, labels) for read in reads)
-    analysis = CompetitorAnalysis(competitors=competitors, keywords=keywords)
+    analysis = CompetitorAnalysis(competitors=competitors, keywords=_with_intents(tuple(keywords), labels))
     return verdict_on(analysis)
 
 

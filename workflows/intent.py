@@ -31,7 +31,7 @@ from workflows.status_card import status_card
 with workflow.unsafe.imports_passed_through():
     from activities.article import ArticleActivities, ArticlesPlan, ArticleTask
     from activities.clustering import ClusteringActivities
-    from activities.competitor import AnalyzeCompetitors, CompetitorActivities, JudgeDiscovery
+    from activities.competitor import AnalyzeCompetitors, CompetitorActivities, JudgeDiscovery, SeedExtractionActivities
     from activities.icp import GenerateIcp, IcpActivities
     from activities.publish import ApprovalActivities, Approve, PublishActivities, PublishArticle
     from activities.seed_review import ApplySeedReview, SeedReviewActivities
@@ -66,6 +66,7 @@ with workflow.unsafe.imports_passed_through():
 
 WORKFLOW_NAME = "IntentWorkflow"
 CONFLICTS_MAX = 3
+PARKED_NOTE = "parked: three lost transitions in a row; look at the history, then retry"
 CHILD_ENDS_SECONDS = 2.0
 
 INTENT_STATE = SearchAttributeKey.for_keyword("IntentState")
@@ -105,6 +106,7 @@ class IntentWorkflow:
         self._deciding = asyncio.Lock()
         self._conflicts = 0
         self._is_parked_by_conflicts = False
+        self._note = ""
 
     @workflow.run
     async def run(self, start: IntentInput) -> Progress:
@@ -123,12 +125,20 @@ class IntentWorkflow:
         return self._progress
 
     async def _go_on(self) -> None:
-        """The seven steps."""
-        state = self._progress.state
-        if status_of(state) is Status.FAILED or self._is_parked_by_conflicts:
+        """One step further, or wait for a person; where somebody else moved the row, look again."""
+        if status_of(self._progress.state) is Status.FAILED or self._is_parked_by_conflicts:
             await self._wait_for_a_person()
             return
-        match step_of(state):
+        try:
+            await self._take_step()
+        except (ActivityError, ChildWorkflowError) as error:
+            if is_cancelled() or not is_lost(error):
+                raise
+            await self._load_again()
+
+    async def _take_step(self) -> None:
+        """The seven steps."""
+        match step_of(self._progress.state):
             case Step.ICP:
                 await self._work(Step.ICP, self._icp)
             case Step.COMPETITOR:
@@ -164,6 +174,7 @@ class IntentWorkflow:
         again = self._progress.review_feedback is not None
         await all_of(self._read_site(claim, url, is_own_site=False, again=again) for url in urls)
         stop_if_cancelled()
+        await self._web(SeedExtractionActivities.extract_seed_keywords, claim, "competitors: extract keywords")
 
         async def judge(answers: Sequence[Answered]) -> Sequence[Judged]:
             (answer,) = answers
@@ -200,7 +211,7 @@ class IntentWorkflow:
         if self._progress.state is not State.SEED_REVIEW_PENDING:
             await self._take(self._open_gate(Step.SEED_REVIEW))
         elif self._progress.settings.auto_approve_seeds and self._progress.last_reason != "reopened":
-            await self._take(self._review(self._automatic_review()))
+            await self._decide_automatically(self._review(self._automatic_review()))
         else:
             await self._wait_for_a_person()
 
@@ -232,7 +243,8 @@ class IntentWorkflow:
                 await self._take(self._open_gate(Step.PUBLISH))
             case State.PUBLISH_PENDING if self._progress.auto_publish:
                 summary = "approve automatically, as the brief says"
-                await self._take(self._state(ApprovalActivities.approve_automatically, self._start.ref, summary))
+                approving = self._state(ApprovalActivities.approve_automatically, self._start.ref, summary)
+                await self._decide_automatically(approving)
             case State.PUBLISH_PENDING:
                 await self._wait_for_a_person()
             case _:
@@ -262,29 +274,32 @@ class IntentWorkflow:
         except StepFailedError as error:
             await self._fail(claim, error.failure)
         except (ActivityError, ChildWorkflowError) as error:
-            if is_cancelled():
+            if is_cancelled() or is_lost(error):
                 raise
-            if is_lost(error):
-                await self._load_again()
-            else:
-                await self._fail(self._progress.claim_of(step), failure_of(error))
+            await self._fail(self._progress.claim_of(step), failure_of(error))
 
     async def _fail(self, claim: ClaimRef, failure: Failure) -> None:
         stop_if_cancelled()
+        fail = FailStep(claim=claim, failure=failure)
+        await self._take(self._state(StateActivities.fail_step, fail, f"{claim.step} failed"))
+
+    async def _decide_automatically(self, deciding: Awaitable[Progress]) -> None:
+        """What was approved beforehand; where that can't be done (too few keywords, …) a person has to look."""
         try:
-            fail = FailStep(claim=claim, failure=failure)
-            await self._take(self._state(StateActivities.fail_step, fail, f"{claim.step} failed"))
+            await self._take(deciding)
         except ActivityError as error:
-            if is_cancelled() or not is_lost(error):
+            if is_cancelled() or is_lost(error):
                 raise
-            await self._load_again()
+            self._note = f"not decided automatically: {failure_of(error).message}"
+            await self._show(self._progress)
+            await self._wait_for_a_person()
+            self._note = ""
 
     async def _load_again(self) -> None:
         """Somebody else moved the row. Three times in a row: park, and let a person look."""
         self._conflicts += 1
+        self._is_parked_by_conflicts = self._conflicts >= CONFLICTS_MAX
         await self._take(self._state(StateActivities.load_progress, self._start.ref, "the row moved on: load it again"))
-        if self._conflicts >= CONFLICTS_MAX:
-            self._is_parked_by_conflicts = True
 
     async def _write(self, claim: ClaimRef, plan: ArticlesPlan, task: ArticleTask) -> None:
         label = f"article {task.position + 1} of {plan.total}: {task.keyword}"
@@ -379,12 +394,7 @@ class IntentWorkflow:
         if self._loaded is not None and progress.version < self._loaded.version:
             return
         self._loaded = progress
-        note = (
-            "parked: three lost transitions in a row; look at the history, then retry"
-            if self._is_parked_by_conflicts
-            else ""
-        )
-        workflow.set_current_details(status_card(progress, note))
+        workflow.set_current_details(status_card(progress, PARKED_NOTE if self._is_parked_by_conflicts else self._note))
         failed = step_of(progress.state) if status_of(progress.state) is Status.FAILED else None
         workflow.upsert_search_attributes(
             [

@@ -26,6 +26,7 @@ from sandbox.answers.grammar import (
     VERB_FRAMES,
     Purpose,
 )
+from sandbox.answers.rewording import reworded
 from sandbox.answers.text import (
     Passage,
     Relevance,
@@ -212,7 +213,8 @@ class SectionWriter:
         kind = "stated claim" if is_statement(claim) and digest(self.task.seed, claim) % 3 else "claim"
         if host_of(passage.url) == self.task.facts.own_host and digest(self.task.seed, claim, "own") % 2:
             kind = "own claim"
-        return self._fresh(kind, {"claim": claim}, passage.number)
+        terms = (self.task.facts.keyword, *self.task.facts.terms)
+        return self._fresh(kind, {"claim": reworded(claim, self.task.seed, keeping=terms)}, passage.number)
 
     def _about_source(self) -> Sentence | None:
         if not self._phrases:

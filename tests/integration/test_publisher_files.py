@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ SITE = f"harborline.example/spring-{WORKFLOW_ID.hex[:8]}"
 SLUG = "accounts-payable-automation"
 
 
+@cache
 def documents() -> list[Document]:
     return [SAMPLES[name].document() for name in AP_NAMES]
 
@@ -331,10 +333,17 @@ def _assert_whole(output: Path) -> None:
     json.loads((output / SITE / "manifest.json").read_text())
 
 
-def test_several_processes_at_once_leave_a_whole_site(tmp_path: Path) -> None:
-    running = [_start(tmp_path, 6) for _ in range(3)]
+def test_several_processes_at_once_leave_a_whole_site_and_a_reader_sees_whole_pages(tmp_path: Path) -> None:
+    running = [_start(tmp_path, 4) for _ in range(3)]
+    page = tmp_path / SITE / f"{SLUG}.html"
+    looks = 0
+    while any(process.poll() is None for process in running):
+        if page.exists():
+            assert page.read_text().endswith("</html>\n")
+            looks += 1
     assert [process.communicate(timeout=60)[0].strip() for process in running] == ["begun"] * 3
     assert [process.returncode for process in running] == [0, 0, 0]
+    assert looks > 100
     _assert_whole(tmp_path)
     assert list(tmp_path.rglob("*.tmp")) == []
 

@@ -513,7 +513,13 @@ async def own_site(tmp_path: Path) -> AsyncIterator[str]:
 
 async def test_pages_of_a_further_folder_are_served(own_site: str) -> None:
     async with httpx2.AsyncClient() as client:
-        for path, expected in (("", "für"), ("/", "für"), ("/bread", "bread"), ("/bread.html", "bread"), ("/blog/", "blog")):
+        for path, expected in (
+            ("", "für"),
+            ("/", "für"),
+            ("/bread", "bread"),
+            ("/bread.html", "bread"),
+            ("/blog/", "blog"),
+        ):
             response = await client.get(own_site + path)
             assert response.status_code == 200
             assert expected in response.text

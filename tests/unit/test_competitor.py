@@ -291,15 +291,20 @@ def test_a_full_answer_fits_the_token_limit() -> None:
 def test_labels_decide_over_words() -> None:
     labels = judged(an_answer())
     assert isinstance(labels, Completed)
-    result = analyze(a_brief(), an_icp(), [LEDGERPILOT, PAYLOOM], labels.output, SETTINGS)
+    result = analyzed([LEDGERPILOT, PAYLOOM], labels.output)
     assert isinstance(result, Completed)
     first = result.output.competitors[0]
     assert (first.domain, first.sells, first.overlap) == ("ledgerpilot.example", "approval software", Overlap.HIGH)
     assert {keyword.intent for keyword in result.output.keywords} == {Intent.TRANSACTIONAL}
 
 
+def analyzed(reads: list[SiteRead], labels: CompetitorLabels | None) -> Completed[CompetitorAnalysis] | Blocked:
+    seeds = extract_seed_keywords(reads, a_brief(), an_icp(), SETTINGS)
+    return analyze(an_icp(), reads, seeds, labels)
+
+
 def test_without_labels_titles_and_words_stand_in() -> None:
-    result = analyze(a_brief(), an_icp(), [LEDGERPILOT, PAYLOOM], None, SETTINGS)
+    result = analyzed([LEDGERPILOT, PAYLOOM], None)
     assert isinstance(result, Completed)
     first, second = result.output.competitors
     assert first.sells == "LedgerPilot | Invoice approval software"
@@ -309,7 +314,7 @@ def test_without_labels_titles_and_words_stand_in() -> None:
 
 
 def test_one_failing_competitor_is_recorded_and_does_not_fail_the_step() -> None:
-    result = analyze(a_brief(), an_icp(), [LEDGERPILOT, DOWN], None, SETTINGS)
+    result = analyzed([LEDGERPILOT, DOWN], None)
     assert isinstance(result, Completed)
     assert result.verdict.level is Level.WARN
     failed = result.output.competitors[1]
@@ -327,7 +332,7 @@ def test_one_failing_competitor_is_recorded_and_does_not_fail_the_step() -> None
     ],
 )
 def test_all_failing_and_no_keyword_are_told_apart(reads: list[SiteRead], code: str) -> None:
-    result = analyze(a_brief(), an_icp(), reads, None, SETTINGS)
+    result = analyzed(reads, None)
     assert isinstance(result, Blocked)
     blocking = [reason.code for reason in result.verdict.reasons if reason.level is Level.BLOCK]
     assert blocking == [code]
@@ -335,7 +340,7 @@ def test_all_failing_and_no_keyword_are_told_apart(reads: list[SiteRead], code: 
 
 
 def test_a_keyword_without_a_source_blocks() -> None:
-    good = analyze(a_brief(), an_icp(), [LEDGERPILOT], None, SETTINGS)
+    good = analyzed([LEDGERPILOT], None)
     assert isinstance(good, Completed)
     keywords = (*good.output.keywords, SeedKeyword(text="from nowhere", score=1.0))
     result = verdict_on(CompetitorAnalysis(competitors=good.output.competitors, keywords=keywords))
@@ -344,7 +349,7 @@ def test_a_keyword_without_a_source_blocks() -> None:
 
 
 def test_a_stored_analysis_is_judged_the_same_again() -> None:
-    result = analyze(a_brief(), an_icp(), [LEDGERPILOT, DOWN], None, SETTINGS)
+    result = analyzed([LEDGERPILOT, DOWN], None)
     assert isinstance(result, Completed)
     stored = CompetitorAnalysis.model_validate_json(result.output.model_dump_json())
     assert verdict_on(stored) == result

@@ -75,6 +75,7 @@ def test_claim_of_the_source_passes(text: str, source: str) -> None:
         ("“We never wait”", "We hardly wait", "“We never wait”"),
         ('"made up"', "", '"made up"'),
         ("It is “open", "It is closed", "“open"),
+        ("They call it “able”.", "on the table", "“able”"),
     ],
 )
 def test_claim_of_no_source_is_told(text: str, source: str, failing: str) -> None:
