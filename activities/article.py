@@ -124,7 +124,7 @@ async def _plan_of(connection: Connection, case: Case, rows: Sequence[ArticleRow
         keyword=row.keyword,
         role=row.role,
         cluster_id=row.cluster_id,
-        spokes=tuple(spoke["text"] for spoke in cluster.spokes if spoke["text"] != row.keyword),
+        spokes=tuple(spoke["text"] for spoke in cluster.spokes) if row.role == "hub" else (),
         siblings=tuple(other.keyword for other in rows if other.article_id != article_id),
         position=row.position,
         hub=None if row.role == "hub" else cluster.hub,

@@ -87,7 +87,7 @@ async def cancel(session: Session, workflow: str, reason: str) -> ExitCode:
         )
     client = await session.client()
     if (await run_of(client, record)).is_open:
-        await cancel_run(client, record)
+        await cancel_run(client, record, f"{reason} (by {session.actor})")
         session.terminal.say("cancelling: nothing new is asked, what is in flight is finished and booked …")
         progress = await _cancelled(session, client, found, record)
     else:

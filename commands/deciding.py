@@ -62,7 +62,10 @@ def decided(session: Session, progress: Progress, words: str, facts: dict[str, A
         )
         return ExitCode.DONE
     session.terminal.say(words)
-    session.terminal.say(f"  now in {progress.state} · starter.py watch {progress.workflow_id}")
+    command = "retry" if status_of(progress.state) is Status.FAILED else "watch"
+    if is_terminal(progress.state):
+        command = "costs"
+    session.terminal.say(f"  now in {progress.state} · starter.py {command} {progress.workflow_id}")
     if url:
         session.terminal.say(f"  {url}", "dim")
     return ExitCode.DONE

@@ -170,8 +170,9 @@ async def waits_for_a_worker(client: Client, record: WorkflowRecord) -> bool:
     return waited.total_seconds() > TASK_WAITS_SECONDS_MAX
 
 
-async def cancel_run(client: Client, record: WorkflowRecord) -> None:
-    await client.get_workflow_handle(temporal_workflow_id(record.organization_id, record.workflow_id)).cancel()
+async def cancel_run(client: Client, record: WorkflowRecord, reason: str) -> None:
+    handle = client.get_workflow_handle(temporal_workflow_id(record.organization_id, record.workflow_id))
+    await handle.cancel(reason=reason)
 
 
 def is_terminal_message(record: WorkflowRecord) -> str:

@@ -22,6 +22,17 @@ from domain.identifiers import bare_domain, publication_id_of
 from domain.publishing import PublicationRequest, PublicationState
 from domain.states import Step
 
+ICP_ORDER = (
+    "value_proposition",
+    "industries",
+    "firmographics",
+    "buyer_roles",
+    "pains",
+    "goals",
+    "triggers",
+    "alternatives",
+    "disqualifiers",
+)
 PREVIEW_FOLDER = "preview"
 PREVIEW_TARGET = "preview"
 
@@ -65,8 +76,9 @@ async def _show_icp(session: Session, found: FoundWorkflow) -> None:
         session.terminal.emit({**stored.output, "verdict": stored.verdict.model_dump(mode="json")})
         return
     evidence = {item["field"]: item for item in stored.output.get("evidence", ())}
-    for name, value in stored.output.items():
-        if name != "evidence" and value not in ([], {}, None):
+    for name in ICP_ORDER:
+        value = stored.output.get(name)
+        if value:
             session.terminal.say(name.replace("_", " "), "bold")
             for text in _icp_items(name, value, evidence):
                 session.terminal.say(f"  {text}")

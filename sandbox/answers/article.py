@@ -77,11 +77,15 @@ class ArticleFacts:
     def seed(self) -> str:
         return f"{self.keyword.lower()}/{self.note}"
 
-    def owns(self, thing: str) -> bool:
-        """Whether this article, and none of its siblings, is the one to use a thing they could all use."""
+    def rank(self, thing: str) -> int:
+        """How many sibling articles come before this one for a thing they could all use: 0 for its owner."""
         name = self.keyword.lower()
         mine = digest(name, thing)
-        return all(digest(rival.lower(), thing) < mine for rival in self.rivals if rival.lower() != name)
+        return sum(digest(rival.lower(), thing) > mine for rival in self.rivals if rival.lower() != name)
+
+    def owns(self, thing: str) -> bool:
+        """Whether this article, and none of its siblings, is the one to use a thing they could all use."""
+        return self.rank(thing) == 0
 
     def is_banned(self, text: str) -> bool:
         return any(contains_phrase(text, phrase) for phrase in self.banned)

@@ -52,6 +52,7 @@ _LIST_ITEMS = 4
 _KEYWORD_SHARE = 0.018
 _MASS_NOUN_ENDINGS = ("ing", "tion", "ment", "ance", "ity", "ware")
 _PAIRED_WORDS_MAX = 9
+_ARTICLES_PER_RETELLING = 8
 _CONNECTIVES = (", and", ", while", ";", ", just as")
 _REFUSALS = frozenset({"avoid", "resist", "decline", "never", "do", "stop", "pause", "question", "challenge", "doubt"})
 _CYCLE = ("claim", "term", "advice", "claim", "statement", "term", "source", "advice")
@@ -348,7 +349,9 @@ class SectionWriter:
         fresh = [claim for claim in found if claim.lower() not in self.task.avoid.lower()]
         if not self.task.says_keyword:
             fresh = [claim for claim in fresh if not contains_phrase(claim, facts.keyword)]
-        ordered = sorted(fresh, key=lambda claim: (not facts.owns(claim), digest(self.task.seed, claim)))
+        most = 1 + len(facts.rivals) // _ARTICLES_PER_RETELLING
+        shared = [claim for claim in fresh if facts.rank(claim) <= most]
+        ordered = sorted(shared, key=lambda claim: (facts.rank(claim), digest(self.task.seed, claim)))
         return [(found[claim], claim) for claim in ordered]
 
     def _source_of(self, *terms: str) -> int | None:

@@ -29,6 +29,7 @@ WRITABLE_BY_THE_APPLICATION = {
     "step_outputs": {"INSERT", "UPDATE"},
     "web_pages": {"INSERT", "UPDATE"},
     "site_reads": {"INSERT", "UPDATE"},
+    "seed_candidates": {"INSERT", "UPDATE"},
     "keywords": {"INSERT", "UPDATE", "DELETE"},
     "keyword_clusters": {"INSERT", "UPDATE", "DELETE"},
     "articles": {"INSERT", "UPDATE"},
@@ -63,6 +64,7 @@ OUTPUTS = {
         "page_id, workflow_id, organization_id, site, url, is_own_site, title, headings, passages, content_text",
         "id, workflow, tenant, 'a', 'a', true, 'a', '[]', '[]', 'a'",
     ),
+    "seed_candidates": ("workflow_id, organization_id, claim, keywords", "workflow, tenant, 2, '[]'"),
     "site_reads": ("workflow_id, organization_id, site, claim, pages_read", "workflow, tenant, 'a', 2, 1"),
     "keywords": (
         "keyword_id, workflow_id, organization_id, position, text, score, intent, sources",
