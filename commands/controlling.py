@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from temporalio.client import Client
 
 POLL_SECONDS = 0.3
-ASK_SECONDS = 5.0
+ASK_SECONDS = 3.0
 
 
 async def raise_cap(session: Session, workflow: str, amount: str) -> ExitCode:

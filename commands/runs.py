@@ -35,7 +35,7 @@ from domain.states import State
 from workflows.intent import INTENT_STATE, INTENT_WORKFLOW_ID, ORGANIZATION_ID, IntentInput, IntentWorkflow
 
 ANSWER_SECONDS_MAX = 20.0
-TASK_WAITS_SECONDS_MAX = 12.0  # a workflow task that waits longer has no worker
+TASK_WAITS_SECONDS_MAX = 8.0  # a workflow task that waits longer has no worker
 REPEAT = "then repeat the command, which is safe"
 
 

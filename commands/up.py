@@ -60,7 +60,8 @@ async def _run(
         else:
             terminal.say("  no worker: start one or more with `worker.py`")
         terminal.say("ready", "bold green")
-        terminal.say("  begin  starter.py start briefs/harborline.yaml --wait · Ctrl-C stops everything")
+        follows = " --wait" if with_worker else ""
+        terminal.say(f"  begin  starter.py start briefs/harborline.yaml{follows} · Ctrl-C stops everything")
         await asyncio.Event().wait()
 
 

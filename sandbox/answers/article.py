@@ -20,11 +20,22 @@ _PLAIN_VERBS = word_set(
     manage pay prevent reconcile reduce remove save sell send understand
     """
 )
+_CLAUSE_VERBS = word_set(
+    """
+    arrive arrives ask asks become becomes begin begins belong belongs bring brings choose chooses come comes compares
+    contain contains depends explains fails finds follows gets gives goes happens helps include includes join joins
+    keeps knows learns lets loses makes means moves needs pays reads requires remains says sees sells sends shows stays
+    takes tells uses waits wants
+    """
+)
 _AUDIENCE_BREAK = re.compile(r"\s+(?:at|in|of|for|from|with|on|within)\s+", re.IGNORECASE)
 
 
 class PhraseKind(StrEnum):
+    """``CLAUSE`` is a piece of a sentence that no sentence can be made with."""
+
     NOUN = "noun"
+    CLAUSE = "clause"
     VERB = "verb"
     QUESTION = "question"
 
@@ -154,4 +165,4 @@ def phrase_kind(phrase: str) -> PhraseKind:
         return PhraseKind.QUESTION
     if first in _PLAIN_VERBS and len(phrase.split()) > 1:
         return PhraseKind.VERB
-    return PhraseKind.NOUN
+    return PhraseKind.CLAUSE if phrase.split()[-1:] and phrase.rsplit(maxsplit=1)[-1].lower() in _CLAUSE_VERBS else PhraseKind.NOUN

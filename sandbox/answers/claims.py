@@ -17,6 +17,11 @@ _POINTS_BACK = re.compile(
     re.IGNORECASE,
 )
 _PRONOUN_ALONE = re.compile(r"^[^,]*\b(it|they|them|its|their)\b[^,]*$", re.IGNORECASE)
+_CONTINUES = re.compile(
+    r"\b(therefore|however|thus|hence|nevertheless|that (?:person|note|day|figure|point|list|rest|step|message|form|way|"
+    r"time|case|one|record|report|date|amount|order|supplier))\b",
+    re.IGNORECASE,
+)
 _BULLET = re.compile(r"^\W+")
 _NAMES = word_set("monday tuesday wednesday thursday friday saturday sunday january february march april june july "
                   "august september october november december")  # fmt: skip
@@ -59,6 +64,7 @@ def stands_alone(sentence: str, names: Sequence[str]) -> bool:
         and not _UNFIT.search(sentence.rstrip("."))
         and not _POINTS_BACK.match(sentence)
         and not _PRONOUN_ALONE.match(sentence)
+        and not _CONTINUES.search(sentence)
         and not any(name and name in lower for name in names)
         and not any(word in _NAMES for word in lower.rstrip(".").split())
     )

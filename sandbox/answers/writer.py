@@ -52,7 +52,7 @@ _LIST_ITEMS = 4
 _KEYWORD_SHARE = 0.018
 _MASS_NOUN_ENDINGS = ("ing", "tion", "ment", "ance", "ity", "ware")
 _PAIRED_WORDS_MAX = 9
-_ARTICLES_PER_RETELLING = 8
+_ARTICLES_PER_RETELLING = 4
 _CONNECTIVES = (", and", ", while", ";", ", just as")
 _REFUSALS = frozenset({"avoid", "resist", "decline", "never", "do", "stop", "pause", "question", "challenge", "doubt"})
 _CYCLE = ("claim", "term", "advice", "claim", "statement", "term", "source", "advice")
@@ -236,9 +236,9 @@ class SectionWriter:
             core = self._made_with_term(frame)
             if core is None:
                 continue
-            opener = pick(self._ordered(openers)[:6], *seed) if digest(*seed, "opener") % 4 == 0 else ""
-            tail = pick(self._ordered(tails)[:7], *seed) if digest(*seed, "tail") % 5 < 3 else ""
-            if kind == "statement" and digest(*seed, "pair") % 2 == 0:
+            opener = pick(self._ordered(openers)[:6], *seed) if digest(*seed, "opener") % 3 == 0 else ""
+            tail = pick(self._ordered(tails)[:7], *seed) if digest(*seed, "tail") % 4 < 3 else ""
+            if kind == "statement" and digest(*seed, "pair") % 3 < 2:
                 core, tail = self._paired(core), ""
             sentence = _joined(core, self._made_with_term(opener) or "", self._made_with_term(tail) or "")
             if sentence not in self.said:
@@ -334,6 +334,7 @@ class SectionWriter:
         facts, subject = self.task.facts, self.task.subject
         terms = [term for term in facts.terms if term.lower() not in (facts.keyword.lower(), subject.lower())]
         terms = [term for term in terms if not any(character.isdigit() for character in term)]
+        terms = [term for term in terms if phrase_kind(term) is not PhraseKind.CLAUSE]
         if not self.task.says_keyword:
             return [term for term in terms if not contains_phrase(term, facts.keyword)]
         is_said = any(contains_phrase(text, facts.keyword) for text in [*terms, subject])
@@ -394,6 +395,8 @@ def _joined(core: str, opener: str, tail: str) -> str:
     is_long = word_count(core) + word_count(tail) > _SENTENCE_WORDS_MAX - 2
     if tail and (is_long or "," in core or tail.strip(" ,").split()[0] in core.split()):
         tail = ""
+    if set(opener.lower().split()) & set(core.lower().split()[:3]):
+        opener = ""
     if opener and word_count(core) + word_count(tail) + word_count(opener) > _SENTENCE_WORDS_MAX:
         opener = ""
     return f"{opener}, {core}{tail}" if opener else f"{core}{tail}"
