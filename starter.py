@@ -56,7 +56,7 @@ def _told(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, typer.TyperException):
         context: typer.Context | None = getattr(error, "ctx", None)
         command = f" {context.info_name}" if context and context.parent else ""
-        message = f"{error.format_message()} (see `starter.py{command} --help`)"
+        message = f"{error.format_message().rstrip('.')} (see `starter.py{command} --help`)"
         error = CommandError("UsageError", message, ExitCode.BAD_INPUT)
     elif isinstance(error, typer.Abort):
         error = CommandError("Interrupted", "interrupted", ExitCode.INTERRUPTED)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.3
 ASK_SECONDS = 3.0
+RAISE_SECONDS_MAX = 6.0
 
 
 async def raise_cap(session: Session, workflow: str, amount: str) -> ExitCode:
@@ -60,7 +61,9 @@ async def _raise(session: Session, found: FoundWorkflow, record: WorkflowRecord,
     client = await session.client()
     if (await run_of(client, record)).is_open:
         try:
-            return await send(client, session.settings, record, "raise_cap", decision)
+            return await send(
+                client, session.settings, record, "raise_cap", decision, timeout_seconds=RAISE_SECONDS_MAX
+            )
         except CommandError as error:
             if error.kind != "NoWorkerError":
                 raise

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from activities.publish import AcceptedArticle, accepted_articles
 from commands.exits import CommandError, ExitCode, conflict
-from commands.runs import is_terminal_message, send
+from commands.runs import is_parked_by_conflicts, is_terminal_message, send
 from commands.session import Session
 from commands.watching import follow_to_exit
 from db.overview import ArticleOverview, FoundWorkflow, article_overview
@@ -77,7 +77,9 @@ def decided(session: Session, progress: Progress, words: str, facts: dict[str, A
 async def retry(session: Session, workflow: str, *, accept_partial: bool, waits: bool) -> ExitCode:
     found = await session.find(workflow)
     record = await record_of(session, found)
-    step = _failed_step(record, accept_partial)
+    step = step_of(record.state)
+    if accept_partial or not await _is_parked(session, record):
+        step = _failed_step(record, accept_partial)
     decision = Retry(
         decision_id=uuid4(),
         actor=session.actor,
@@ -90,6 +92,13 @@ async def retry(session: Session, workflow: str, *, accept_partial: bool, waits:
         return await follow_to_exit(session, found)
     words = "with the articles that passed" if accept_partial else "what was accepted is kept, the rest is asked anew"
     return decided(session, progress, f"✔ {step} again: {words}")
+
+
+async def _is_parked(session: Session, record: WorkflowRecord) -> bool:
+    """A run that lost three transitions in a row waits for a retry, in whatever state the row is."""
+    if status_of(record.state) not in (Status.PENDING, Status.PROCESSING):
+        return False
+    return await is_parked_by_conflicts(await session.client(), record)
 
 
 def _failed_step(record: WorkflowRecord, accept_partial: bool) -> Step:

@@ -1,15 +1,19 @@
 """Temporal's side of a command: starting a run, sending it a decision, cancelling it, asking whether it is alive."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
@@ -32,10 +36,14 @@ from domain.identifiers import temporal_workflow_id
 from domain.progress import Progress, WorkflowRef
 from domain.settings import StepSettings
 from domain.states import State
-from workflows.intent import INTENT_STATE, INTENT_WORKFLOW_ID, ORGANIZATION_ID, IntentInput, IntentWorkflow
+from workflows.intent import INTENT_STATE, INTENT_WORKFLOW_ID, ORGANIZATION_ID, PARKED_NOTE, IntentInput, IntentWorkflow
 
 ANSWER_SECONDS_MAX = 20.0
+RETRIEVE_SECONDS = 0.1
 TASK_WAITS_SECONDS_MAX = 8.0  # a workflow task that waits longer has no worker
+METADATA_QUERY = "__temporal_workflow_metadata"
+QUERY_SECONDS_MAX = 5.0
+
 REPEAT = "then repeat the command, which is safe"
 
 
@@ -83,14 +91,22 @@ async def start_run(client: Client, settings: Settings, record: WorkflowRecord) 
     return handle.result_run_id
 
 
-async def send(client: Client, settings: Settings, record: WorkflowRecord, update: str, decision: Decision) -> Progress:
+async def send(
+    client: Client,
+    settings: Settings,
+    record: WorkflowRecord,
+    update: str,
+    decision: Decision,
+    *,
+    timeout_seconds: float = ANSWER_SECONDS_MAX,
+) -> Progress:
     """A person's decision to the row's run, which is started if there is none; where the row stands afterwards.
 
-    Raises the run's refusal with its exit code, and within ANSWER_SECONDS_MAX when no worker answers.
+    Raises the run's refusal with its exit code, and after the timeout that no worker answers.
     """
     operation = WithStartWorkflowOperation(IntentWorkflow.run, **run_arguments(settings, record))
     try:
-        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+        async with asyncio.timeout(timeout_seconds):
             progress: Progress = await client.execute_update_with_start_workflow(
                 update,
                 decision,
@@ -101,10 +117,19 @@ async def send(client: Client, settings: Settings, record: WorkflowRecord, updat
     except WorkflowUpdateFailedError as error:
         raise refusal(error.cause) from error
     except WorkflowAlreadyStartedError as error:
+        await _retrieve(operation)
         raise _has_ended(record) from error
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+        await _retrieve(operation)
         raise no_worker(settings.task_queue) from error
     return progress
+
+
+async def _retrieve(operation: WithStartWorkflowOperation[Any, Any]) -> None:
+    """The SDK keeps the failure a second time, with the start; unseen it would be reported as lost."""
+    with suppress(Exception, asyncio.CancelledError):
+        async with asyncio.timeout(RETRIEVE_SECONDS):
+            await operation.workflow_handle()
 
 
 def no_worker(queue: str) -> CommandError:
@@ -168,6 +193,18 @@ async def waits_for_a_worker(client: Client, record: WorkflowRecord) -> bool:
         return False
     waited = datetime.now(UTC) - pending.scheduled_time.ToDatetime(tzinfo=UTC)
     return waited.total_seconds() > TASK_WAITS_SECONDS_MAX
+
+
+async def is_parked_by_conflicts(client: Client, record: WorkflowRecord) -> bool:
+    """Whether the run's status card says that it waits after lost transitions; False when no worker answers."""
+    handle = client.get_workflow_handle(temporal_workflow_id(record.organization_id, record.workflow_id))
+    try:
+        metadata = await handle.query(
+            METADATA_QUERY, result_type=WorkflowMetadata, rpc_timeout=timedelta(seconds=QUERY_SECONDS_MAX)
+        )
+    except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError):
+        return False
+    return PARKED_NOTE in metadata.current_details
 
 
 async def cancel_run(client: Client, record: WorkflowRecord, reason: str) -> None:

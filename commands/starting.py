@@ -165,11 +165,11 @@ async def start_and_tell(
     from commands.local_stack import settings_of_worker
     from commands.watching import follow_to_exit
 
-    for warning in brief_warnings(brief):
-        session.terminal.note(f"note: {warning}")
     settings = settings_of_worker(session.settings).step_settings(auto_approve_seeds=auto_approve)
     started = await start(session, brief, name=name, settings=settings)
     facts = started_object(session, started) | {"warnings": list(brief_warnings(brief))}
+    for warning in brief_warnings(brief):
+        session.terminal.note(f"note: {warning}")
     record = started.record
     if waits:
         found = FoundWorkflow.model_validate(record, from_attributes=True)

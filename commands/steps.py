@@ -23,7 +23,7 @@ LABELS = {
 }
 LABEL_WIDTH = 13
 NUMBERS_WIDTH = 20
-DETAIL_WIDTH_MIN = 24
+DETAIL_WIDTH_MIN = 16
 ICP_LISTS = ("industries", "buyer_roles", "pains", "goals", "triggers", "alternatives", "disqualifiers")
 PUBLISHED = ("PUBLISHED", "UNCHANGED")
 

@@ -10,56 +10,46 @@ SIGTERM or SIGINT:
 
 import argparse
 import asyncio
-import base64
 import contextlib
 import hashlib
 import json
-import re
 import signal
-import struct
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from decimal import Decimal
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from aiohttp import web
 from pydantic import ValidationError
-from selectolax.lexbor import LexborHTMLParser
 
-from sandbox.answers import Blocks, SiteText, UnanswerableRequestError, answer_for
-from sandbox.answers.embedding import DEFAULT_DIMENSIONS, embed
-from sandbox.bill import (
-    PRICES,
-    Bill,
-    BillLine,
-    Price,
-    cost_above_any_hold,
-    cost_of,
-    count_prompt_tokens,
-    count_tokens,
-    cut_to_tokens,
-    price_of,
-    round_up,
+from sandbox.answers import Blocks, UnanswerableRequestError, answer_for
+from sandbox.bill import PRICES, Bill
+from sandbox.completions import (
+    Answer,
+    Origin,
+    RefusedRequestError,
+    as_event,
+    as_json,
+    chat_answer,
+    completion_object,
+    embedding,
+    embedding_answer,
+    inputs_of,
+    messages_of,
+    model_facts,
+    schema_of,
+    stream_parts,
+    text_of,
+    with_fault,
 )
 from sandbox.faults import FaultKind, FaultPlan, FaultPoint, FaultRule, Faults, FaultTarget
+from sandbox.site_files import BUILT_IN_SITES, CONTENT_TYPES, find_page, site_texts
 
 REFUSED_KEY = "wrong-key"
-BUILT_IN_SITES = Path(__file__).parent / "sites"
 _REQUEST_BYTES_MAX = 16 * 1024 * 1024
 _BIG_BODY_BYTES = 32 * 1024 * 1024
-_STREAM_CHUNKS_MAX = 24
-_SITE_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-_CONTENT_TYPES = {
-    ".html": "text/html",
-    ".txt": "text/plain",
-    ".xml": "application/xml",
-    ".css": "text/css",
-    ".svg": "image/svg+xml",
-}
 _PLAIN_ANSWER = "This is the sandbox: it answers the steps of the pipeline, which ask for a JSON schema."
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -74,55 +64,6 @@ class RunningSandbox:
 
     async def stop(self) -> None:
         await self._runner.cleanup()
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One charged answer on its way out: the model's text and what the provider says about it."""
-
-    request_id: str
-    client_request_id: str | None
-    path: str
-    model: str
-    content: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: Decimal
-    shows_usage: bool = True
-    shows_cost: bool = True
-
-    def bill_line(self) -> BillLine:
-        return BillLine(
-            request_id=self.request_id,
-            client_request_id=self.client_request_id,
-            path=self.path,
-            model=self.model,
-            cost_usd=f"{self.cost_usd:f}",
-            at=datetime.now(UTC).isoformat(),
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
-        )
-
-    def usage(self) -> dict[str, Any] | None:
-        """In OpenRouter's form: the cost is a JSON number that reads back as the same decimal."""
-        if not self.shows_usage:
-            return None
-        usage: dict[str, Any] = {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "total_tokens": self.prompt_tokens + self.completion_tokens,
-        }
-        return {**usage, "cost": float(self.cost_usd)} if self.shows_cost else usage
-
-
-class RefusedRequestError(Exception):
-    """A request that is answered with an HTTP error in OpenAI's form; nothing is charged."""
-
-    def __init__(self, status: int, message: str, code: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
 
 
 class SandboxServer:
@@ -158,16 +99,16 @@ class SandboxServer:
     async def chat(self, request: web.Request) -> web.StreamResponse:
         _check_key(request)
         body = await _read_json(request)
-        schema_name, schema = _schema_of(body)
+        schema_name, schema = schema_of(body)
         fault, dropped = await self._misbehave(request, model=str(body.get("model")), schema=schema_name)
         if dropped is not None:
             return dropped
-        messages = _messages_of(body)
+        messages = messages_of(body)
         content = self._content_for(schema_name, messages)
-        answer = _chat_answer(request, body, messages=messages, schema=schema, content=content)
-        answer = _with_fault(answer, fault, request_bytes=len(await request.read()), messages=len(messages))
+        answer = chat_answer(_origin_of(request), body, messages=messages, schema=schema, content=content)
+        answer = with_fault(answer, fault, request_bytes=len(await request.read()), messages=len(messages))
         wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        parts = _stream_parts(answer, wants_usage) if body.get("stream") else [_json(_completion_object(answer))]
+        parts = stream_parts(answer, wants_usage) if body.get("stream") else [as_json(completion_object(answer))]
         return await self._charge_and_send(request, answer, parts, bool(body.get("stream")), fault)
 
     async def embeddings(self, request: web.Request) -> web.StreamResponse:
@@ -176,22 +117,20 @@ class SandboxServer:
         fault, dropped = await self._misbehave(request, model=str(body.get("model")), schema=None)
         if dropped is not None:
             return dropped
-        texts = _inputs_of(body)
-        answer = _embedding_answer(request, body, texts)
-        answer = _with_fault(answer, fault, request_bytes=len(await request.read()), messages=len(texts))
+        texts = inputs_of(body)
+        answer = embedding_answer(_origin_of(request), body, texts)
+        answer = with_fault(answer, fault, request_bytes=len(await request.read()), messages=len(texts))
         is_empty = fault is not None and fault.kind is FaultKind.EMPTY_CONTENT
-        vectors = [] if is_empty else [_embedding(place, text, body) for place, text in enumerate(texts)]
+        vectors = [] if is_empty else [embedding(place, text, body) for place, text in enumerate(texts)]
         value = {"object": "list", "model": answer.model, "data": vectors}
         usage = answer.usage()
-        whole = _json(value if usage is None else {**value, "usage": usage})
+        whole = as_json(value if usage is None else {**value, "usage": usage})
         return await self._charge_and_send(request, answer, [whole], False, fault)
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         _check_key(request)
         _, dropped = await self._misbehave(request, model=None, schema=None)
-        return dropped or web.json_response(
-            {"object": "list", "data": [_model_facts(*item) for item in PRICES.items()]}
-        )
+        return dropped or web.json_response({"object": "list", "data": [model_facts(*item) for item in PRICES.items()]})
 
     async def generation(self, request: web.Request) -> web.StreamResponse:
         _check_key(request)
@@ -214,9 +153,9 @@ class SandboxServer:
     def _content_for(self, schema_name: str | None, messages: Sequence[dict[str, Any]]) -> str:
         if schema_name is None:
             return _PLAIN_ANSWER
-        user_text = "\n".join(_text_of(message) for message in messages if message.get("role") == "user")
+        user_text = "\n".join(text_of(message) for message in messages if message.get("role") == "user")
         try:
-            value = answer_for(schema_name, Blocks.of(user_text), site_texts(self._sites_dirs))
+            value = answer_for(schema_name, Blocks.of(user_text), lambda: site_texts(self._sites_dirs))
         except UnanswerableRequestError as error:
             raise RefusedRequestError(400, str(error), "invalid_request_error") from error
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -288,7 +227,7 @@ class SandboxServer:
         file = find_page(self._sites_dirs, request.match_info["site"], request.match_info.get("page", ""))
         if file is None:
             return web.Response(status=404, text="<h1>Not found</h1>", content_type="text/html")
-        content_type = _CONTENT_TYPES[file.suffix]
+        content_type = CONTENT_TYPES[file.suffix]
         content = await asyncio.to_thread(file.read_bytes)
         if fault is not None and fault.kind is FaultKind.WRONG_ENCODING:
             content = content.decode().encode("utf-16")
@@ -319,6 +258,10 @@ def _check_key(request: web.Request) -> None:
         raise RefusedRequestError(401, "the API key is not valid", "invalid_api_key")
 
 
+def _origin_of(request: web.Request) -> Origin:
+    return Origin(path=request.path, client_request_id=request.headers.get("X-Client-Request-Id"))
+
+
 async def _read_json(request: web.Request) -> dict[str, Any]:
     try:
         value = json.loads(await request.read())
@@ -327,192 +270,6 @@ async def _read_json(request: web.Request) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RefusedRequestError(400, "the body must be a JSON object", "invalid_json")
     return value
-
-
-def _schema_of(body: dict[str, Any]) -> tuple[str | None, str]:
-    """Name of the JSON schema that is asked for, and the schema as text."""
-    wanted = body.get("response_format")
-    if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
-        return None, ""
-    schema = wanted.get("json_schema") or {}
-    return str(schema.get("name")), json.dumps(schema.get("schema") or {}, ensure_ascii=False)
-
-
-def _messages_of(body: dict[str, Any]) -> list[dict[str, Any]]:
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
-        raise RefusedRequestError(400, "'messages' must be a list with at least one message", "invalid_request_error")
-    return messages
-
-
-def _text_of(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, list):
-        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return str(content or "")
-
-
-def _inputs_of(body: dict[str, Any]) -> list[str]:
-    given = body.get("input")
-    texts = [given] if isinstance(given, str) else given
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
-        raise RefusedRequestError(400, "'input' must be a text or a list of texts, none empty", "invalid_request_error")
-    return texts
-
-
-def _priced(body: dict[str, Any], *, is_embedding: bool) -> tuple[str, Price]:
-    """The model asked for and its price; nothing is done for a model that has none."""
-    model = str(body.get("model"))
-    price = price_of(model)
-    if price is None or ("embedding" in model) != is_embedding:
-        raise RefusedRequestError(404, f"the model {model!r} does not exist here", "model_not_found")
-    return model, price
-
-
-def _tokens_max(body: dict[str, Any]) -> int:
-    limit = body.get("max_completion_tokens", body.get("max_tokens", 4096))
-    if not isinstance(limit, int) or limit < 1:
-        raise RefusedRequestError(400, f"'max_tokens' must be at least 1, got {limit!r}", "invalid_request_error")
-    return limit
-
-
-# -- answers --------------------------------------------------------------------------------------------------------
-
-
-def _chat_answer(
-    request: web.Request, body: dict[str, Any], *, messages: Sequence[dict[str, Any]], schema: str, content: str
-) -> Answer:
-    model, price = _priced(body, is_embedding=False)
-    content, was_cut = cut_to_tokens(content, _tokens_max(body))
-    prompt_tokens = count_prompt_tokens((_text_of(message) for message in messages), schema)
-    completion_tokens = count_tokens(content)
-    return Answer(
-        request_id=f"gen-{uuid4().hex}",
-        client_request_id=request.headers.get("X-Client-Request-Id"),
-        path=request.path,
-        model=model,
-        content=content,
-        finish_reason="length" if was_cut else "stop",
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        cost_usd=cost_of(price, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens),
-    )
-
-
-def _embedding_answer(request: web.Request, body: dict[str, Any], texts: Sequence[str]) -> Answer:
-    model, price = _priced(body, is_embedding=True)
-    prompt_tokens = sum(count_tokens(text) for text in texts)
-    return Answer(
-        request_id=f"gen-{uuid4().hex}",
-        client_request_id=request.headers.get("X-Client-Request-Id"),
-        path=request.path,
-        model=model,
-        content="",
-        finish_reason="stop",
-        prompt_tokens=prompt_tokens,
-        completion_tokens=0,
-        cost_usd=cost_of(price, prompt_tokens=prompt_tokens, completion_tokens=0),
-    )
-
-
-def _embedding(place: int, text: str, body: dict[str, Any]) -> dict[str, Any]:
-    vector = embed(text, int(body.get("dimensions") or DEFAULT_DIMENSIONS))
-    encoded: Any = vector
-    if body.get("encoding_format") == "base64":
-        encoded = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-    return {"object": "embedding", "index": place, "embedding": encoded}
-
-
-def _with_fault(answer: Answer, fault: FaultRule | None, *, request_bytes: int, messages: int) -> Answer:
-    """The answer as the fault leaves it: what is shown here is also what is charged."""
-    if fault is None:
-        return answer
-    spoiled = _SPOILED_CONTENT.get(fault.kind)
-    if spoiled is not None:
-        return replace(answer, content=spoiled(answer.content))
-    match fault.kind:
-        case FaultKind.TRUNCATED_JSON:
-            return replace(answer, content=answer.content[: len(answer.content) // 2], finish_reason="length")
-        case FaultKind.OTHER_MODEL:
-            return replace(answer, model=fault.answer_model)
-        case FaultKind.USAGE_MISSING:
-            return replace(answer, shows_usage=False)
-        case FaultKind.COST_MISSING:
-            return replace(answer, shows_cost=False)
-        case FaultKind.COST_UNLIKE:
-            return replace(answer, cost_usd=round_up(answer.cost_usd * 3 / 4))
-        case FaultKind.OVERBILL:
-            above = cost_above_any_hold(request_bytes=request_bytes, messages=messages, max_tokens=100_000)
-            return replace(answer, cost_usd=above)
-    return answer
-
-
-def _without_first_key(content: str) -> str:
-    try:
-        value = json.loads(content)
-    except ValueError:
-        return "{}"
-    return json.dumps({"unexpected": True, **dict(list(value.items())[1:])}, ensure_ascii=False)
-
-
-_SPOILED_CONTENT: dict[FaultKind, Callable[[str], str]] = {
-    FaultKind.EMPTY_CONTENT: lambda _content: "",
-    FaultKind.FENCED_JSON: lambda content: f"```json\n{content}\n```",
-    FaultKind.INVALID_JSON: lambda content: f"{content.rstrip('}')},, unfinished",
-    FaultKind.SCHEMA_VIOLATION: _without_first_key,
-}
-
-
-def _completion_object(answer: Answer) -> dict[str, Any]:
-    choice: dict[str, Any] = {
-        "index": 0,
-        "message": {"role": "assistant", "content": answer.content},
-        "finish_reason": answer.finish_reason,
-    }
-    value: dict[str, Any] = {**_envelope(answer, "chat.completion"), "choices": [choice]}
-    usage = answer.usage()
-    return value if usage is None else {**value, "usage": usage}
-
-
-def _stream_parts(answer: Answer, wants_usage: bool) -> list[bytes]:
-    """Server-sent events: the role, the text in pieces, the finish reason, the usage, [DONE]."""
-    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
-    deltas += [{"content": piece} for piece in _pieces(answer.content)]
-    choices: list[dict[str, Any]] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
-    choices.append({"index": 0, "delta": {}, "finish_reason": answer.finish_reason})
-    envelope = _envelope(answer, "chat.completion.chunk")
-    chunks: list[dict[str, Any]] = [{**envelope, "choices": [choice]} for choice in choices]
-    usage = answer.usage()
-    if wants_usage and usage is not None:
-        chunks.append({**envelope, "choices": [], "usage": usage})
-    return [*(_event(chunk) for chunk in chunks), b"data: [DONE]\n\n"]
-
-
-def _pieces(content: str) -> list[str]:
-    size = max(24, -(-len(content) // _STREAM_CHUNKS_MAX))
-    return [content[start : start + size] for start in range(0, len(content), size)]
-
-
-def _envelope(answer: Answer, kind: str) -> dict[str, Any]:
-    created = int(datetime.now(UTC).timestamp())
-    return {"id": answer.request_id, "object": kind, "created": created, "model": answer.model}
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode()
-
-
-def _event(value: Any) -> bytes:
-    return b"data: " + _json(value) + b"\n\n"
-
-
-def _model_facts(name: str, price: Price) -> dict[str, Any]:
-    pricing = {
-        "prompt": f"{price.input_usd_per_million / 1_000_000:f}",
-        "completion": f"{price.output_usd_per_million / 1_000_000:f}",
-        "request": f"{price.usd_per_request:f}",
-    }
-    return {"id": name, "object": "model", "created": 0, "owned_by": name.partition("/")[0], "pricing": pricing}
 
 
 # -- faults ---------------------------------------------------------------------------------------------------------
@@ -548,7 +305,7 @@ def _status_response(fault: FaultRule) -> web.Response:
 def _error_in_ok(fault: FaultRule) -> web.Response:
     body = {"error": {"code": 502, "message": "the model's host did not answer", "type": "server_error"}}
     if fault.where is FaultPoint.MID_BODY:
-        return web.Response(body=_event(body) + b"data: [DONE]\n\n", content_type="text/event-stream")
+        return web.Response(body=as_event(body) + b"data: [DONE]\n\n", content_type="text/event-stream")
     return web.json_response(body)
 
 
@@ -596,43 +353,6 @@ async def _big_body(request: web.Request) -> web.StreamResponse:
             await response.write(chunk)
         await response.write_eof()
     return response
-
-
-# -- sites ----------------------------------------------------------------------------------------------------------
-
-
-def find_page(sites_dirs: Sequence[Path], site: str, page: str) -> Path | None:
-    """The file behind ``/sites/SITE/PAGE``: PAGE itself, PAGE.html or PAGE/index.html, in the first folder that has
-    the site; None outside these folders and for other kinds of files."""
-    if not _SITE_NAME.fullmatch(site):
-        return None
-    folder = next((folder / site for folder in sites_dirs if (folder / site).is_dir()), None)
-    if folder is None:
-        return None
-    page = page.strip("/") or "index"
-    for candidate in (folder / page, folder / f"{page}.html", folder / page / "index.html"):
-        resolved = candidate.resolve()
-        if resolved.is_relative_to(folder.resolve()) and resolved.is_file() and resolved.suffix in _CONTENT_TYPES:
-            return resolved
-    return None
-
-
-def site_texts(sites_dirs: Sequence[Path]) -> list[SiteText]:
-    """Every site that is served, each once, in the order of their names."""
-    folders = {folder.name: folder for sites in reversed(sites_dirs) if sites.is_dir() for folder in sites.iterdir()}
-    return [_site_text(folder) for _, folder in sorted(folders.items()) if (folder / "index.html").is_file()]
-
-
-def _site_text(folder: Path) -> SiteText:
-    pages = [LexborHTMLParser(file.read_bytes()) for file in sorted(folder.glob("*.html"))]
-    home = LexborHTMLParser((folder / "index.html").read_bytes())
-    title = home.css_first("title")
-    texts = [page.body.text(separator=" ") for page in pages if page.body is not None]
-    return SiteText(
-        url=f"https://{folder.name}.example",
-        title=title.text(strip=True) if title is not None else folder.name,
-        text=" ".join(" ".join(texts).split()),
-    )
 
 
 # -- running --------------------------------------------------------------------------------------------------------

@@ -165,11 +165,13 @@ BEGIN
     END IF;
     IF v_workflow.frozen_reason IS NOT NULL THEN
         RETURN refusal_figures('frozen', v_cap, v_workflow.spent_usd, v_workflow.held_usd, p_ask.hold_usd,
-            format('the workflow is frozen (%s); an operator has to thaw it', v_workflow.frozen_reason));
+            format('the workflow is frozen (%s); when that is looked into: starter.py thaw %s --reason TEXT',
+                v_workflow.frozen_reason, p_ask.workflow_id));
     END IF;
     IF v_month.frozen_reason IS NOT NULL THEN
         RETURN refusal_figures('frozen', v_plan.month_cap_usd, v_month.spent_usd, v_month.held_usd, p_ask.hold_usd,
-            format('the organization''s month is frozen (%s); an operator has to thaw it', v_month.frozen_reason));
+            format('the organization''s month is frozen (%s); when that is looked into: starter.py thaw %s --reason TEXT',
+                v_month.frozen_reason, p_ask.workflow_id));
     END IF;
     IF (v_cap > 0 AND v_workflow.spent_usd + v_workflow.held_usd + p_ask.hold_usd <= v_cap) IS NOT TRUE THEN
         RETURN refusal_figures('workflow', v_cap, v_workflow.spent_usd, v_workflow.held_usd, p_ask.hold_usd,

@@ -54,8 +54,11 @@ class Blocks:
             raise UnanswerableRequestError(f'the block <data name="{name}"> is not JSON ({error})') from error
 
 
-def answer_for(schema: str, blocks: Blocks, sites: Sequence[SiteText]) -> dict[str, Any]:
-    """The answer object for a JSON schema's name. Raises UnanswerableRequestError."""
+def answer_for(schema: str, blocks: Blocks, sites: Callable[[], Sequence[SiteText]]) -> dict[str, Any]:
+    """The answer object for a JSON schema's name; ``sites`` are read only where they matter.
+
+    Raises UnanswerableRequestError.
+    """
     from sandbox.answers import (
         article_outline,
         article_repair,
@@ -67,7 +70,7 @@ def answer_for(schema: str, blocks: Blocks, sites: Sequence[SiteText]) -> dict[s
 
     answers: Mapping[str, Callable[[Blocks], dict[str, Any]]] = {
         "icp": icp.answer,
-        "competitor_discovery": lambda given: competitor_discovery.answer(given, sites),
+        "competitor_discovery": lambda given: competitor_discovery.answer(given, sites()),
         "competitor_labels": competitor_labels.answer,
         "article_outline": article_outline.answer,
         "article_section": article_section.answer,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -91,8 +92,7 @@ class ArticleFacts:
     def rank(self, thing: str) -> int:
         """How many sibling articles come before this one for a thing they could all use: 0 for its owner."""
         name = self.keyword.lower()
-        mine = digest(name, thing)
-        return sum(digest(rival.lower(), thing) > mine for rival in self.rivals if rival.lower() != name)
+        return _order(tuple(sorted({name, *(rival.lower() for rival in self.rivals)})), thing).index(name)
 
     def owns(self, thing: str) -> bool:
         """Whether this article, and none of its siblings, is the one to use a thing they could all use."""
@@ -100,6 +100,12 @@ class ArticleFacts:
 
     def is_banned(self, text: str) -> bool:
         return any(contains_phrase(text, phrase) for phrase in self.banned)
+
+
+@lru_cache(maxsize=8192)
+def _order(names: tuple[str, ...], thing: str) -> tuple[str, ...]:
+    """The order in which articles may use a thing: the same for all that know of each other."""
+    return tuple(sorted(names, key=lambda name: digest(name, thing)))
 
 
 @dataclass(frozen=True)
@@ -165,4 +171,5 @@ def phrase_kind(phrase: str) -> PhraseKind:
         return PhraseKind.QUESTION
     if first in _PLAIN_VERBS and len(phrase.split()) > 1:
         return PhraseKind.VERB
-    return PhraseKind.CLAUSE if phrase.split()[-1:] and phrase.rsplit(maxsplit=1)[-1].lower() in _CLAUSE_VERBS else PhraseKind.NOUN
+    last = phrase.rsplit(maxsplit=1)[-1].lower() if phrase.split() else ""
+    return PhraseKind.CLAUSE if last in _CLAUSE_VERBS else PhraseKind.NOUN

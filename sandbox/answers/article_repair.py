@@ -14,7 +14,7 @@ from sandbox.answers import Blocks
 from sandbox.answers.text import contains_phrase, digest, sentences, word_count
 from sandbox.answers.writer import SectionTask, SectionWriter, block_words, paragraph_blocks
 
-_QUOTED = re.compile(r"“([^“”]*)”")
+_QUOTED = re.compile(r"“([^“”]*)”|\"([^\"]*)\"")
 _MISSED = re.compile(r"\b(?:terms?|cover\w*|missing|write about)\b", re.IGNORECASE)
 _TOO_ALIKE = re.compile(r"\b(?:too like|near[- ]duplicate|repeats|too similar|shingles?|same as)\b", re.IGNORECASE)
 _TOO_DENSE = re.compile(r"\b(?:times|density|too often|say it once)\b", re.IGNORECASE)
@@ -47,7 +47,7 @@ def _wishes(problems: Sequence[str], keyword: str) -> _Wishes:
     lose: list[str] = []
     add: list[str] = []
     for problem in problems:
-        quoted = [text.strip() for text in _QUOTED.findall(problem) if text.strip()]
+        quoted = [text.strip() for pair in _QUOTED.findall(problem) for text in pair if text.strip()]
         if _TOO_ALIKE.search(problem):
             continue
         if _MISSED.search(problem) and not _TOO_DENSE.search(problem):
@@ -90,9 +90,13 @@ def _kept(
             and contains_phrase(text, spared)
             and contains_phrase(f"{_text_of(earlier)} {' '.join(kept)}", spared)
         )
-        if not is_repeated and not task.facts.is_banned(text) and not any(part in text for part in lose):
+        if not is_repeated and not task.facts.is_banned(text) and not any(_holds(text, part) for part in lose):
             kept.append(text)
     return kept
+
+
+def _holds(text: str, part: str) -> bool:
+    return part.casefold() in text.casefold()
 
 
 def _shortened(block: dict[str, Any]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from sandbox.answers.lexicon import DETERMINERS, VERBS, word_set
-from sandbox.answers.text import Passage, content_stems, digest, sentences, word_count
+from sandbox.answers.text import Passage, content_stems, digest, is_unwelcome, sentences, word_count
 
 _WORDS_MIN, _WORDS_MAX = 5, 16
 _UNFIT = re.compile(
@@ -18,8 +18,8 @@ _POINTS_BACK = re.compile(
 )
 _PRONOUN_ALONE = re.compile(r"^[^,]*\b(it|they|them|its|their)\b[^,]*$", re.IGNORECASE)
 _CONTINUES = re.compile(
-    r"\b(therefore|however|thus|hence|nevertheless|that (?:person|note|day|figure|point|list|rest|step|message|form|way|"
-    r"time|case|one|record|report|date|amount|order|supplier))\b",
+    r"\b(therefore|however|thus|hence|nevertheless|that (?:person|note|day|figure|point|list|rest|step|message|form|"
+    r"way|time|case|one|record|report|date|amount|order|supplier))\b",
     re.IGNORECASE,
 )
 _BULLET = re.compile(r"^\W+")
@@ -65,6 +65,7 @@ def stands_alone(sentence: str, names: Sequence[str]) -> bool:
         and not _POINTS_BACK.match(sentence)
         and not _PRONOUN_ALONE.match(sentence)
         and not _CONTINUES.search(sentence)
+        and not is_unwelcome(sentence)
         and not any(name and name in lower for name in names)
         and not any(word in _NAMES for word in lower.rstrip(".").split())
     )

@@ -51,7 +51,7 @@ _MEANING = Purpose(
     ),
     advice=(
         "[draw|sketch] the [path|route] of [one real case|a single case] on [paper|a board]",
-        "[name|identify] [the person|a desk|the role] that [starts|opens|initiates] [the work|a case], [and then|and also] [the one|whoever] that [ends|closes] it",
+        "[name|identify] [the person|a desk|the role] that [starts|opens|initiates] [the work|a case], [and then|and also] [the one that|whoever] [ends|closes] it",
         "list [each place|every spot] where [the work waits|a case rests] for [someone|a decision]",
         "write [one line|a short note|a sentence] [for|about] [each step|every stage], in [words|language] [your team|the staff|the department] already [uses|knows]",
         "[separate|keep apart] what [a rule|software|technology] can [settle|decide|determine] from what [a person|someone] must [judge|weigh|evaluate]",

@@ -17,6 +17,7 @@ from sandbox.answers.text import (
     Passage,
     contains_phrase,
     content_stems,
+    is_unwelcome,
     joined,
     noun_phrases,
     sentences,
@@ -98,11 +99,12 @@ _WEAK_START = re.compile(
     r"^(and|but|or|so|it|this|that|they|these|those|he|she|there|here|then|also|for example|instead|still|yet)\b", re.I
 )
 _CLAUSE_BREAK = re.compile(r"\s*(?:[;:—–]|, (?:and|but|so|which|because|while|who)\b|,|\bbecause\b|\bso that\b)\s*")
+_OFFER_ENDS = "for|to|that|which|who|in|with|by|from|at|of|so"
 _SPARE_STATEMENTS = {
-    "pains": (3, ("Too much manual work around {}", "No clear view of {}", "Mistakes in {} are found too late")),
-    "goals": (3, ("Spend less time on {}", "Make {} dependable", "See the state of {} at any time")),
-    "triggers": (1, ("Growth makes {} hard to handle as before", "A change of systems puts {} on the table")),
-    "alternatives": (1, ("Handling {} by hand", "Spreadsheets for {}")),
+    "pains": (3, ("Too much time spent on {}", "Hard to compare offers for {}", "Surprises and delays around {}")),
+    "goals": (3, ("Dependable {} with less effort", "Clear costs for {}", "Fewer open questions about {}")),
+    "triggers": (1, ("Growing demand for {}", "A change of supplier for {}")),
+    "alternatives": (1, ("Doing without {}", "Doing it in-house instead of buying {}")),
 }
 _CHARACTERS_MAX = 2600
 
@@ -187,10 +189,17 @@ def brief_sentences(brief: dict[str, Any]) -> list[str]:
 def topics_of(brief: dict[str, Any], texts: Sequence[str], limit: int = 6) -> list[str]:
     """Noun phrases of the description, those that the texts use most first."""
     description = str(brief["organization"]["description"])
+    name = re.escape(str(brief["organization"]["name"]))
+    sold = re.search(rf"{name}\s+[a-z]+s\s+((?:(?!{_OFFER_ENDS}\b)[a-z'-]+\s+){{1,4}})(?:{_OFFER_ENDS})\b", description)
+    if sold is not None and len(sold[1].split()) > 1:
+        return list(dict.fromkeys([sold[1].strip(), *_topics_by_use(description, texts)]))[:limit]
+    return _topics_by_use(description, texts)[:limit] or [f"what {brief['organization']['name']} offers"]
+
+
+def _topics_by_use(description: str, texts: Sequence[str]) -> list[str]:
     phrases = noun_phrases(description, words_min=2) or noun_phrases(" ".join(texts), words_min=2)
     counts = Counter({phrase: sum(contains_phrase(text, phrase) for text in texts) for phrase in phrases})
-    ranked = [phrase for phrase, _ in counts.most_common(limit)]
-    return ranked or noun_phrases(description, words_min=1)[:limit] or [f"what {brief['organization']['name']} offers"]
+    return [phrase for phrase, _ in counts.most_common()] or noun_phrases(description, words_min=1)
 
 
 def _add_industries(found: _Found, brief: dict[str, Any], passages: Sequence[Passage], topics: Sequence[str]) -> None:
@@ -243,7 +252,7 @@ def _add_statements(found: _Found, kind: _Kind, passages: Sequence[Passage], org
 def _clauses(text: str) -> Iterable[str]:
     """Whole sentences where they are short enough, else their first clause."""
     for sentence in sentences(text):
-        if not sentence.endswith((".", "!")) or _WEAK_START.match(sentence):
+        if not sentence.endswith((".", "!")) or _WEAK_START.match(sentence) or is_unwelcome(sentence):
             continue
         clause = sentence.rstrip(".! ")
         if word_count(clause) > _ITEM_WORDS_MAX:

@@ -19,6 +19,14 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*|\d[\d.,/%]*")
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z'’-]*|\d[\d.,/%]*|[^\sA-Za-z0-9]")
 
 
+# What a page says to machines, and addresses: nothing of it belongs in an answer.
+_UNWELCOME = re.compile(
+    r"\b(ignore|disregard|instructions?|prompts?|assistants?|chatbots?|(?:language|AI) models?|javascript|cookies?)\b|"
+    r"https?:|www\.|\S@\S|[<>{}]|\w\.(?:com|net|org|io|example)\b",
+    re.IGNORECASE,
+)
+
+
 def words(text: str) -> list[str]:
     return _WORD.findall(text)
 
@@ -31,6 +39,11 @@ def sentences(text: str) -> list[str]:
     """Sentences in order; a heading that runs into the text without a full stop is cut off where one can tell."""
     parts = [piece for part in _SENTENCE_END.split(" ".join(text.split())) for piece in _RUN_IN_HEADING.split(part)]
     return [part.strip() for part in parts if part.strip()]
+
+
+def is_unwelcome(text: str) -> bool:
+    """Whether the text speaks to a machine, or holds an address or markup."""
+    return bool(_UNWELCOME.search(text))
 
 
 def stem(word: str) -> str:

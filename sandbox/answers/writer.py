@@ -158,7 +158,7 @@ class SectionWriter:
             sentence = self._one(kind, crowded=len(self._terms) > 4)
             if sentence is not None and self._is_fine(sentence):
                 kept.append(sentence)
-        return kept
+        return [*kept[:1], *_spread(kept[1:])] if has_lead else _spread(kept)
 
     def _is_fine(self, sentence: Sentence) -> bool:
         return not self.task.facts.is_banned(sentence.text) and sentence.text not in self.task.avoid
@@ -375,6 +375,15 @@ def paragraph_blocks(written: Sequence[Sentence]) -> list[dict[str, Any]]:
         paragraphs[-1].append(sentence)
         words += word_count(sentence.text)
     return [_paragraph_block(paragraph) for paragraph in paragraphs if paragraph]
+
+
+def _spread(written: Sequence[Sentence]) -> list[Sentence]:
+    """Sentences with a source and those without, evenly mixed, so that no paragraph is without one if it can be."""
+    cited = [sentence for sentence in written if sentence.passage is not None]
+    plain = [sentence for sentence in written if sentence.passage is None]
+    places = [(place / len(cited), sentence) for place, sentence in enumerate(cited)]
+    places += [((place + 0.5) / len(plain), sentence) for place, sentence in enumerate(plain)]
+    return [sentence for _, sentence in sorted(places, key=lambda entry: entry[0])]
 
 
 def _paragraph_block(paragraph: Sequence[Sentence]) -> dict[str, Any]:

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -24,9 +26,11 @@ from temporalio.client import WorkflowExecutionStatus
 import worker
 from commands.runs import run_arguments
 from config import Settings
+from db.pool import Database
 from db.workflows import load_workflow
 from domain.settings import ActivityTimeouts
 from domain.states import LEGAL_TRANSITIONS, State
+from sandbox.postgres import RunningPostgres
 from sandbox.processes import EXEC_TIED, end_child, wait_for_exit
 from sandbox.server import RunningSandbox, start_sandbox_server
 from sandbox.temporal import RunningTemporal, start_temporal
@@ -44,6 +48,7 @@ TIMEOUTS = ActivityTimeouts(
     retry_first_seconds=0.05,
     retry_longest_seconds=1,
 )
+TASK_TIMEOUT_SECONDS = 2
 POLL_SECONDS = 0.03
 PATIENCE_SECONDS = 60.0
 LOG_CHARACTERS_SHOWN = 3_000
@@ -207,6 +212,23 @@ async def pipeline_without_workers(
     return Pipeline(database, client, settings, sandbox, settings.output_dir)
 
 
+@asynccontextmanager
+async def pipeline_over(
+    settings: Settings, postgres: RunningPostgres, name: str, sandbox: RunningSandbox
+) -> AsyncIterator[Pipeline]:
+    """A pipeline over a database that the workers themselves have migrated."""
+    app_dsn, operator_dsn = postgres.dsn("infin8_app", name), postgres.dsn("infin8_operator", name)
+    app = await Database.connect(app_dsn, size_min=0, size_max=5)
+    operator = await Database.connect(operator_dsn, size_min=0, size_max=2)
+    admin_dsn = postgres.admin_dsn(name)
+    database = TenantDatabase(name, app_dsn, operator_dsn, admin_dsn, app, operator, AdminSession(admin_dsn))
+    try:
+        client = await worker.connect_temporal(settings)
+        yield Pipeline(database, client, settings, sandbox, settings.output_dir)
+    finally:
+        await asyncio.gather(app.close(), operator.close())
+
+
 @pytest_asyncio.fixture
 async def workers(pipeline: Pipeline, tmp_path: Path) -> AsyncIterator[Workers]:
     crew = Workers(environment_of(pipeline.settings, None, tmp_path), tmp_path)
@@ -215,12 +237,22 @@ async def workers(pipeline: Pipeline, tmp_path: Path) -> AsyncIterator[Workers]:
 
 
 async def start(run: Run) -> None:
-    """As ``starter.py start`` does it."""
+    """As ``starter.py start`` does it, but for a workflow task that a dead worker took: it is free in 2 s, not in 10."""
     pipeline = run.pipeline
     async with pipeline.database.app.transaction(run.ref.organization_id) as connection:
         record = await load_workflow(connection, run.ref.workflow_id)
     assert record is not None
-    await pipeline.client.start_workflow(IntentWorkflow.run, **run_arguments(pipeline.settings, record))
+    arguments = run_arguments(pipeline.settings, record)
+    await pipeline.client.start_workflow(
+        IntentWorkflow.run, **arguments, task_timeout=timedelta(seconds=TASK_TIMEOUT_SECONDS)
+    )
+
+
+async def complete(runs: Sequence[Run]) -> None:
+    """Every row is COMPLETED and every run has ended well."""
+    for run in runs:
+        await run.reaches(State.COMPLETED, seconds=PATIENCE_SECONDS)
+        await asyncio.wait_for(run.handle.result(), PATIENCE_SECONDS)
 
 
 async def begin(pipeline: Pipeline, **changes: Any) -> Run:
@@ -368,7 +400,7 @@ async def assert_books(pipeline: Pipeline) -> None:
     """The ledger against the provider's bill, the counters against the rows."""
     await bill_is_complete(pipeline)
     bill, admin = await pipeline.bill(), pipeline.database.admin
-    attempts = {row["attempt_id"]: row for row in await admin.fetch("SELECT * FROM spend_attempts")}
+    attempts = {row["attempt_id"]: dict(row) for row in await admin.fetch("SELECT * FROM spend_attempts")}
     ledger = {
         row["attempt_id"]: row["cost"]
         for row in await admin.fetch("SELECT attempt_id, sum(cost) AS cost FROM ai_usage_ledger GROUP BY attempt_id")

@@ -143,6 +143,18 @@ async def test_a_cap_that_is_too_low_parks_and_is_raised(pipeline: Pipeline, boo
     await books_balance(run)
 
 
+async def test_what_passed_can_be_accepted_as_the_whole(pipeline: Pipeline, books_balance: Check) -> None:
+    """The cap covers one of two articles; the other is listed as not begun, and a person goes on without it."""
+    run = await pipeline.begin(cap_usd="0.07")
+    parked = await run.reaches(State.ARTICLE_FAILED)
+    assert (parked.articles.done, parked.articles.not_begun) == (1, 1)
+    await run.update("retry", Retry(**await run.decision(), accept_partial=True))
+    done = await run.reaches(State.COMPLETED)
+    assert done.spent_usd == parked.spent_usd
+    assert len(await run.rows("SELECT 1 FROM publications WHERE workflow_id = $1")) == 1
+    await books_balance(run)
+
+
 async def test_a_cap_that_covers_nothing_fails_the_first_step(pipeline: Pipeline, books_balance: Check) -> None:
     run = await pipeline.begin(cap_usd="0.000000001")
     parked = await run.reaches(State.ICP_FAILED)
