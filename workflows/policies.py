@@ -6,7 +6,7 @@ is listed once, in ``domain.errors.PERMANENT_ERROR_NAMES``, and is never tried a
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -25,12 +25,12 @@ LLM_QUEUE_SUFFIX = "-llm"
 WEB_QUEUE_SUFFIX = "-web"
 
 
-def _retries(timeouts: ActivityTimeouts, *, attempts_max: int = 0) -> RetryPolicy:
+def _retries(timeouts: ActivityTimeouts) -> RetryPolicy:
     return RetryPolicy(
         initial_interval=timedelta(seconds=timeouts.retry_first_seconds),
         backoff_coefficient=2,
         maximum_interval=timedelta(seconds=timeouts.retry_longest_seconds),
-        maximum_attempts=attempts_max,
+        maximum_attempts=0,  # for ever
         non_retryable_error_types=[*PERMANENT_ERROR_NAMES, PAYLOADS_TOO_LARGE],
     )
 
@@ -60,14 +60,12 @@ async def at_provider(
     *,
     queue: str,
 ) -> ResultT:
-    """A paid call. Retries cover a dead worker or a database outage only: the request itself is never sent twice."""
+    """A paid call. Retries cover a dead worker or a database outage only: the request itself is never sent twice.
+    A cancellation waits for its answer."""
     return await workflow.execute_activity_method(
         method,
         request,
-        task_queue=queue + LLM_QUEUE_SUFFIX,
-        start_to_close_timeout=timedelta(seconds=timeouts.call_seconds),
-        heartbeat_timeout=timedelta(seconds=timeouts.heartbeat_seconds),
-        retry_policy=_retries(timeouts),
+        **_long(timeouts, queue + LLM_QUEUE_SUFFIX, timeouts.call_seconds),
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=summary,
     )
@@ -85,9 +83,24 @@ async def on_the_web(
     return await workflow.execute_activity_method(
         method,
         request,
-        task_queue=queue + WEB_QUEUE_SUFFIX,
-        start_to_close_timeout=timedelta(seconds=timeouts.web_seconds),
+        **_long(timeouts, queue + WEB_QUEUE_SUFFIX, timeouts.web_seconds),
+        cancellation_type=ActivityCancellationType.TRY_CANCEL,
+        summary=summary,
+    )
+
+
+class _Long(TypedDict):
+    task_queue: str
+    start_to_close_timeout: timedelta
+    heartbeat_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+def _long(timeouts: ActivityTimeouts, queue: str, seconds: float) -> _Long:
+    """Work of seconds to minutes on a queue of its own, watched by heartbeats so that a dead worker is noticed."""
+    return _Long(
+        task_queue=queue,
+        start_to_close_timeout=timedelta(seconds=seconds),
         heartbeat_timeout=timedelta(seconds=timeouts.heartbeat_seconds),
         retry_policy=_retries(timeouts),
-        summary=summary,
     )
