@@ -158,6 +158,9 @@ class SandboxServer:
             value = answer_for(schema_name, Blocks.of(user_text), lambda: site_texts(self._sites_dirs))
         except UnanswerableRequestError as error:
             raise RefusedRequestError(400, str(error), "invalid_request_error") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            message = f"a data block for {schema_name} lacks what the answer is made of ({error!r})"
+            raise RefusedRequestError(400, message, "invalid_request_error") from error
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
     # -- misbehaviour -------------------------------------------------------------------------------------------

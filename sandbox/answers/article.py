@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -147,11 +147,17 @@ def read_heading(heading: str) -> tuple[str | None, str | None]:
     return None, None
 
 
+@cache
 def _heading_pattern(template: str) -> re.Pattern[str]:
-    pieces = re.split(r"(\{\w+\}|<[^>]*>)", template)
-    slots = {"{kw}": "(?P<kw>.+?)"}
-    parts = [slots.get(piece, ".+?") if piece[:1] in ("{", "<") else re.escape(piece) for piece in pieces]
-    return re.compile(f"^{''.join(parts)}$", re.IGNORECASE)
+    return re.compile(f"^{''.join(map(_piece_pattern, re.split(r'({[a-z]+}|<[^>]*>)', template)))}$", re.IGNORECASE)
+
+
+def _piece_pattern(piece: str) -> str:
+    if piece.startswith("<"):
+        return f"(?:{'|'.join(map(re.escape, piece[1:-1].split('|')))})"
+    if piece.startswith("{"):
+        return "(?P<kw>.+)" if piece == "{kw}" else ".+"
+    return re.escape(piece)
 
 
 def purposes_of(headings: Sequence[str]) -> list[str]:

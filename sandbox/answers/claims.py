@@ -12,8 +12,8 @@ _UNFIT = re.compile(
     re.IGNORECASE,
 )
 _POINTS_BACK = re.compile(
-    r"^(?:\w+\s+){0,2}(it|they|them|its|their|he|she|his|her|both|each|another|other|others|rest|then|also|instead|so|"
-    r"but|and|or|that|none|neither|same|latter|former)\b",
+    r"^that\b|^(?:\w+\s+){0,2}(it|they|them|its|their|he|she|his|her|both|each|another|other|others|rest|then|also|instead|so|"
+    r"but|and|or|none|neither|same|latter|former)\b",
     re.IGNORECASE,
 )
 _PRONOUN_ALONE = re.compile(r"^[^,]*\b(it|they|them|its|their)\b[^,]*$", re.IGNORECASE)

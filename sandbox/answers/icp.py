@@ -75,7 +75,7 @@ _PAIN = re.compile(
 )
 _REMEDY = re.compile(
     r"\b(instead of|rather than|stops?|stopped|prevents?|no longer|sees?|shows?|flags?|works?|helps?|helped|sooner|"
-    r"once|every|keeps?|follows?|takes? over|turns?)\b",
+    r"keeps?|follows?|takes? over|turns?)\b",
     re.I,
 )
 _GOAL = re.compile(

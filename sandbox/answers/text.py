@@ -104,8 +104,8 @@ def count_phrase(text: str, phrase: str) -> int:
 def noun_phrases(text: str, *, words_min: int = 2, words_max: int = 4) -> list[str]:
     """Phrases of the text, verbatim, that stand as a noun phrase does: after a determiner, preposition or verb, and
     before punctuation or a function word. No names and no digits."""
-    phrases = [phrase for sentence in sentences(text) for phrase in _phrases_of(sentence, words_min, words_max)]
-    return list(dict.fromkeys(phrases))
+    welcome = [sentence for sentence in sentences(text) if not is_unwelcome(sentence)]
+    return list(dict.fromkeys(phrase for one in welcome for phrase in _phrases_of(one, words_min, words_max)))
 
 
 def heads_of(texts: Iterable[str]) -> frozenset[str]:

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx2
 import openai
@@ -25,8 +27,8 @@ BRIEF: dict[str, Any] = {
     "organization": {
         "name": "Harborline",
         "url": "https://harborline.example",
-        "description": "Harborline sells accounts payable automation to mid-size distributors who receive many invoices "
-        "on paper and by mail and want them matched, approved and paid on time.",
+        "description": "Harborline sells accounts payable automation to mid-size distributors who receive many "
+        "invoices on paper and by mail and want them matched, approved and paid on time.",
     },
     "audiences": ["controllers at mid-size distributors"],
     "country": "US",
@@ -245,6 +247,7 @@ async def test_a_bad_request_is_refused_and_not_charged(http: httpx2.AsyncClient
         "unknown model": await ask(http, model="nobody/nothing"),
         "unknown schema": await http.post("/v1/chat/completions", json=_with_schema("poem")),
         "missing block": await http.post("/v1/chat/completions", json=_with_schema("competitor_labels")),
+        "hollow block": await http.post("/v1/chat/completions", json=_with_user(json_block("brief", {}))),
         "no limit": await http.post("/v1/chat/completions", json={**icp_body(), "max_tokens": 0}),
         "empty input": await http.post("/v1/embeddings", json={"model": "openai/text-embedding-3-small", "input": []}),
     }
@@ -255,6 +258,7 @@ async def test_a_bad_request_is_refused_and_not_charged(http: httpx2.AsyncClient
         "unknown model": 404,
         "unknown schema": 400,
         "missing block": 400,
+        "hollow block": 400,
         "no limit": 400,
         "empty input": 400,
     }
@@ -265,6 +269,12 @@ async def test_a_bad_request_is_refused_and_not_charged(http: httpx2.AsyncClient
 def _with_schema(name: str) -> dict[str, Any]:
     body = icp_body()
     body["response_format"]["json_schema"]["name"] = name
+    return body
+
+
+def _with_user(text: str) -> dict[str, Any]:
+    body = icp_body()
+    body["messages"][1]["content"] = text
     return body
 
 
@@ -400,7 +410,7 @@ async def test_bill_then_drop_charges_what_never_arrives(http: httpx2.AsyncClien
     await set_faults(http, {"kind": "bill_then_drop", "where": where})
     received = b""
     generation_id = None
-    with pytest.raises(httpx2.TransportError):
+    with pytest.raises(httpx2.TransportError):  # noqa: PT012 -- where in the answer it breaks is what is tested
         async with http.stream("POST", "/v1/chat/completions", json=icp_body(stream=stream)) as response:
             generation_id = response.headers["X-Generation-Id"]
             async for part in response.aiter_raw():
@@ -525,6 +535,31 @@ async def test_pages_of_a_further_folder_are_served(own_site: str) -> None:
             assert expected in response.text
             assert response.headers["Content-Type"] == "text/html; charset=utf-8"
         assert (await client.get(f"{own_site}/robots.txt")).headers["Content-Type"].startswith("text/plain")
+
+
+async def test_the_invented_sites_are_served_and_their_links_work(http: httpx2.AsyncClient) -> None:
+    home = await http.get("/sites/ledgerpilot/")
+    assert "three-way matching" in home.text
+    links = set(re.findall(r'href="([a-z./-]+)"', home.text))
+    assert {"features", "pricing", "guide-three-way-matching"} <= links
+    for link in links:
+        assert (await http.get(urljoin("/sites/ledgerpilot/", link))).status_code == 200
+    robots = await http.get("/sites/tidewheel/robots.txt")
+    assert "Sitemap: https://tidewheel.example/sitemap.xml" in robots.text
+    assert (await http.get("/sites/nobody/")).status_code == 404
+
+
+async def test_competitors_are_found_among_further_sites(tmp_path: Path) -> None:
+    folder = tmp_path / "sites" / "paperlessdock"
+    folder.mkdir(parents=True)
+    text = f"<title>Paperlessdock</title><body><p>{BRIEF['organization']['description']}</p></body>"
+    (folder / "index.html").write_text(text.replace("Harborline", "Paperlessdock"))
+    running = await start_sandbox_server(tmp_path / "state", sites_dirs=[tmp_path / "sites"])
+    body = _with_schema("competitor_discovery")
+    async with httpx2.AsyncClient(base_url=running.url, headers=KEYED) as client:
+        answer = answer_object((await client.post("/v1/chat/completions", json=body)).text)
+    await running.stop()
+    assert answer["competitors"][0]["url"] == "https://paperlessdock.example"
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/secret.key", "/..%2F..%2Foutside.html", "/%2e%2e/%2e%2e/outside"])
