@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.errors import ConfigurationError
 from domain.language import Route
+from domain.reconciliation import ReconcileSettings
 from domain.settings import ActivityTimeouts, StepSettings
 
 OPENROUTER_URL = "https://openrouter.ai/api/v1"
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
 
     timeouts: ActivityTimeouts = ActivityTimeouts()
     steps: StepSettings = StepSettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
 
     @property
     def uses_sandbox(self) -> bool:

@@ -9,6 +9,7 @@ error.
 
 import asyncio
 import getpass
+import io
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -400,5 +401,13 @@ def costs(
     run(lambda session: reading.costs(session, workflow, by), json=json)
 
 
+def _write_what_the_terminal_can_show() -> None:
+    """A sign that its encoding lacks becomes a question mark, never an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 if __name__ == "__main__":
+    _write_what_the_terminal_can_show()
     app()

@@ -10,10 +10,11 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -37,20 +38,26 @@ from activities.competitor import (
 from activities.failures import FailureInterceptor
 from activities.icp import IcpActivities, build_icp_request
 from activities.publish import ApprovalActivities, PublishActivities
+from activities.reconciliation import ConsistencyActivities, IntentRuns, LookUpActivities, ReconciliationActivities
 from activities.seed_review import SeedReviewActivities
 from activities.sites import SiteActivities
 from activities.spend import PaidCallActivities, RequestBuilder, SpendActivities
 from activities.state import StateActivities
 from activities.validation import ValidationActivities
+from commands.runs import run_arguments
 from config import LogFormat, Settings, environment_has_temporal, load_settings, with_local_stack
 from db.migrate import check_parity, migrate, pending_migrations
 from db.pool import Database
+from db.workflows import WorkflowRecord
 from domain.errors import ConfigurationError, DatabaseUnavailableError, PipelineError, ProviderUnavailableError
 from domain.progress import CallKind
 from telemetry import TelemetryInterceptor, configure_logging
 from workflows.article import ArticleWorkflow
-from workflows.intent import SEARCH_ATTRIBUTES, IntentWorkflow
+from workflows.intent import INTENT_STATE, SEARCH_ATTRIBUTES, IntentWorkflow
+from workflows.intent import WORKFLOW_NAME as INTENT_WORKFLOW_NAME
+from workflows.maintenance import Maintain, MaintenanceWorkflow
 from workflows.policies import LLM_QUEUE_SUFFIX, WEB_QUEUE_SUFFIX
+from workflows.schedule import ensure_schedule
 
 log = structlog.get_logger("worker")
 
@@ -106,6 +113,23 @@ async def connect_database(settings: Settings) -> Database:
     return await Database.connect(settings.postgres_dsn.get_secret_value(), size_max=settings.postgres_connections_max)
 
 
+async def connect_operator(settings: Settings) -> Database:
+    """The operator's role: sees all organizations, changes rows through the money functions only."""
+    if settings.postgres_operator_dsn is None:
+        raise ConfigurationError("no operator's database: set INFIN8_POSTGRES_OPERATOR_DSN")
+    return await Database.connect(settings.postgres_operator_dsn.get_secret_value(), size_max=3)
+
+
+def intent_runs(client: Client, settings: Settings) -> IntentRuns:
+    """Which runs are ours, and how the run of a row is started: as ``starter.py start`` does."""
+
+    async def start(record: WorkflowRecord) -> str | None:
+        handle = await client.start_workflow(IntentWorkflow.run, **run_arguments(settings, record))
+        return handle.result_run_id
+
+    return IntentRuns(client, settings.task_queue, INTENT_WORKFLOW_NAME, INTENT_STATE, start)
+
+
 async def prepare_database(settings: Settings) -> None:
     """Migrate where the admin's address is known; safe for many workers starting at once."""
     if settings.postgres_admin_dsn is not None:
@@ -155,14 +179,39 @@ class WorkerProcess:
         async with AsyncExitStack() as stack:
             workers: list[Worker] = []
             if Role.WORKFLOWS in roles:
-                workers.append(self._workflow_worker())
+                workers.append(self._workflow_worker(await self._maintenance(stack)))
             if Role.LLM in roles:
                 workers.append(await self._llm_worker(stack))
             if Role.WEB in roles:
                 workers.append(await self._web_worker(stack))
             yield workers
 
-    def _workflow_worker(self) -> Worker:
+    async def _maintenance(self, stack: AsyncExitStack) -> Sequence[Callable[..., Any]]:
+        """Activities that look at all tenants, where the operator's address is known; another worker serves them
+        otherwise."""
+        settings = self._settings
+        if settings.postgres_operator_dsn is None:
+            return []
+        operator = await connect_operator(settings)
+        stack.push_async_callback(operator.close)
+        money = ReconciliationActivities(operator, settings.reconcile)
+        runs = intent_runs(self._client, settings)
+        every_seconds = settings.timeouts.heartbeat_every_seconds
+        consistency = ConsistencyActivities(operator, runs, settings.reconcile, every_seconds)
+        await self._schedule_maintenance()
+        return [money.resolve_due, money.close_books, consistency.compare_runs]
+
+    async def _schedule_maintenance(self) -> None:
+        settings = self._settings
+        maintain = Maintain(queue=settings.task_queue, timeouts=settings.timeouts)
+        if not await ensure_schedule(self._client, maintain, settings.reconcile):
+            log.warning(
+                "no maintenance for this queue: the schedule serves another one; set INFIN8_RECONCILE__SCHEDULE_ID",
+                schedule=settings.reconcile.schedule_id,
+                queue=settings.task_queue,
+            )
+
+    def _workflow_worker(self, maintenance: Sequence[Callable[..., Any]]) -> Worker:
         settings, database = self._settings, self._database
         state, spend = StateActivities(database), SpendActivities(database, REQUEST_BUILDERS)
         icp, competitor = IcpActivities(database), CompetitorActivities(database)
@@ -172,7 +221,7 @@ class WorkerProcess:
         return Worker(
             self._client,
             task_queue=settings.task_queue,
-            workflows=[IntentWorkflow, ArticleWorkflow],
+            workflows=[IntentWorkflow, ArticleWorkflow, MaintenanceWorkflow],
             activities=[
                 state.load_progress,
                 state.begin_step,
@@ -203,6 +252,7 @@ class WorkerProcess:
                 approval.approve_automatically,
                 approval.articles_to_publish,
                 approval.publish_articles,
+                *maintenance,
             ],
             workflow_runner=workflow_runner(),
             max_cached_workflows=settings.workflows_cached_max,
@@ -225,11 +275,17 @@ class WorkerProcess:
             timeout_seconds=settings.steps.spend.call_timeout_seconds,
         )
         stack.push_async_callback(language_model.close)
-        calls = PaidCallActivities(self._database, language_model, settings.timeouts.heartbeat_every_seconds)
+        calls = PaidCallActivities(
+            self._database,
+            language_model,
+            settings.timeouts.heartbeat_every_seconds,
+            is_sandbox=settings.uses_sandbox,
+        )
+        look_ups = LookUpActivities(language_model.look_up_cost, settings.timeouts.heartbeat_every_seconds)
         return Worker(
             self._client,
             task_queue=settings.task_queue + LLM_QUEUE_SUFFIX,
-            activities=[calls.call_provider],
+            activities=[calls.call_provider, look_ups.look_up_costs],
             max_concurrent_activities=settings.llm_slots,
             max_task_queue_activities_per_second=settings.llm_calls_per_second,
             activity_task_poller_behavior=PollerBehaviorAutoscaling(),
@@ -339,6 +395,8 @@ async def serve(settings: Settings, roles: Sequence[Role]) -> None:
         await check_search_attributes(client)
         await stack.enter_async_context(health_server(settings, client, database))
         workers = await stack.enter_async_context(WorkerProcess(settings, client, database).workers(roles))
+        if Role.WORKFLOWS in roles and settings.postgres_operator_dsn is None:
+            log.warning("no maintenance by this worker: INFIN8_POSTGRES_OPERATOR_DSN is not set")
         log.info("worker up", roles=",".join(roles), queue=settings.task_queue)
         await run_until_stopped(workers, stop)
 

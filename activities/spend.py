@@ -9,21 +9,25 @@ from uuid import UUID
 from temporalio import activity
 
 from activities.case import Case, load_case
-from db import spend
+from db import spend, workflows
 from db.pool import Connection, Database
 from domain.errors import DatabaseUnavailableError
 from domain.identifiers import attempt_id_of
 from domain.money import Frozen, Usd
 from domain.progress import CallKind, CallSpec, ClaimRef, WorkflowRef
+from domain.settings import StepSettings
 from domain.spend import (
+    AskRoute,
     CallOutcome,
     Decision,
     NewAttempt,
     NotBilled,
+    OutcomeKind,
     ProviderAnswer,
     ProviderRequest,
     StoredAttempt,
     UnknownOutcome,
+    ask_route,
 )
 
 if TYPE_CHECKING:
@@ -106,6 +110,7 @@ class SpendActivities:
             ask=call.ask,
             slot_hash=prepared.slot_hash,
             request=prepared.request,
+            route=_route(case.settings, call, prepared.request),
         )
 
     @activity.defn(name="settle")
@@ -124,10 +129,18 @@ def _attempt_id(claim: ClaimRef, call: CallSpec) -> UUID:
 class PaidCallActivities:
     """Sends what was authorized, at most once, and stores what came back before anybody reads it."""
 
-    def __init__(self, database: Database, language_model: "LanguageModel", heartbeat_every_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        language_model: "LanguageModel",
+        heartbeat_every_seconds: float,
+        *,
+        is_sandbox: bool,
+    ) -> None:
         self._database = database
         self._language_model = language_model
         self._heartbeat_every_seconds = heartbeat_every_seconds
+        self._is_sandbox = is_sandbox
 
     @activity.defn(name="call_provider")
     async def call_provider(self, call: PaidCall) -> CallOutcome:
@@ -138,6 +151,9 @@ class PaidCallActivities:
     async def _dispatch_and_send(self, call: PaidCall) -> CallOutcome:
         claim = call.claim
         async with self._database.transaction(claim.organization_id) as connection:
+            is_demo = await workflows.is_demo(connection, claim.workflow_id)
+            if is_demo is not self._is_sandbox:
+                return CallOutcome(kind=OutcomeKind.NOT_BILLED, permanent=True, reason=_other_provider(is_demo))
             send_now, attempt = await spend.dispatch(
                 connection, claim.workflow_id, claim.organization_id, call.attempt_id
             )
@@ -168,6 +184,27 @@ class PaidCallActivities:
             except DatabaseUnavailableError as error:
                 activity.logger.warning("answer not stored yet: %s", error)
                 await asyncio.sleep(STORE_RETRY_SECONDS)
+
+
+def _other_provider(is_demo: bool) -> str:
+    """The sandbox never answers where an account was meant, and a run of the sandbox never spends money."""
+    if is_demo:
+        return "the run was started with the sandbox and this worker has an account: start the brief anew"
+    return "the run was started with an account and this worker has the sandbox: start a worker with the key"
+
+
+def _route(settings: StepSettings, call: CallSpec, request: ProviderRequest) -> AskRoute | None:
+    """The request for each model of its route: which one is sent is decided where the money is."""
+    match call.slot.kind:
+        case CallKind.ICP:
+            route = settings.icp.route
+        case CallKind.COMPETITOR_DISCOVERY | CallKind.COMPETITOR_LABELS:
+            route = settings.competitor.route
+        case CallKind.ARTICLE_OUTLINE:
+            route = settings.article.outline_route
+        case CallKind.ARTICLE_SECTION | CallKind.ARTICLE_REPAIR:
+            route = settings.article.section_route
+    return ask_route(request, route.models, settings.spend.downgrade_share)
 
 
 async def _store_result(

@@ -15,7 +15,18 @@ from domain.identifiers import decision_transition_id, run_transition_id
 from domain.money import Frozen
 from domain.progress import ACCEPT_PARTIAL, ClaimRef, Failure, Progress, WorkflowRef
 from domain.spend import AttemptState, UnknownOutcome
-from domain.states import State, Step, completed_state, failed_state, is_terminal, pending_state, processing_state
+from domain.states import (
+    State,
+    Status,
+    Step,
+    completed_state,
+    failed_state,
+    is_terminal,
+    pending_state,
+    processing_state,
+    status_of,
+    step_of,
+)
 from domain.verdict import Level, Verdict
 
 RUN_ACTOR = "run"
@@ -208,7 +219,7 @@ class StateActivities:
         """X_FAILED → X_PROCESSING: a person asked for it. Articles that failed or were not begun are planned again."""
         ref, decision = decide_retry.ref, decide_retry.decision
         async with self._database.transaction(ref.organization_id) as connection:
-            step = Step(decision.expected_state.removesuffix("_FAILED").lower())
+            step = _failed_step(decision.expected_state)
             reason = ACCEPT_PARTIAL if decision.accept_partial else "retry"
             replayed = await decide(connection, ref, decision, processing_state(step), reason=reason)
             if step is Step.ARTICLE and not replayed and not decision.accept_partial:
@@ -249,6 +260,13 @@ class StateActivities:
             if not replayed:
                 await articles.begin_revision(connection, decision.article_id, note=decision.note)
             return await self._progress(connection, ref.workflow_id)
+
+
+def _failed_step(state: State) -> Step:
+    step = step_of(state)
+    if status_of(state) is not Status.FAILED or step is None:
+        raise BadInputError(f"only a failed step can be run again, and {state} is none; see `starter.py status`")
+    return step
 
 
 def _verdict_of(failure: Failure) -> Verdict:

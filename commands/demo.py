@@ -81,12 +81,18 @@ async def _servers(settings: Settings, terminal: Terminal, exits: AsyncExitStack
     running = with_answers(running, Answers.SANDBOX)
     if is_own or note is None or note.answers is not Answers.SANDBOX:
         # Beside a worker that uses an account the demo keeps to a queue of its own.
-        running = running if is_own else running.model_copy(update={"task_queue": DEMO_QUEUE})
+        running = running if is_own else _on_own_queue(running)
         command = "demo" if is_own else None
         await exits.enter_async_context(worker_up(running, terminal, Answers.SANDBOX, command=command))
     elif note.queue != running.task_queue:
         running = running.model_copy(update={"task_queue": note.queue})
     return running, is_own
+
+
+def _on_own_queue(settings: Settings) -> Settings:
+    """With a maintenance schedule of its own, so that the other workers keep theirs."""
+    reconcile = settings.reconcile.model_copy(update={"schedule_id": f"{settings.reconcile.schedule_id}-demo"})
+    return settings.model_copy(update={"task_queue": DEMO_QUEUE, "reconcile": reconcile})
 
 
 async def _run(session: Session, brief: Brief, *, is_own: bool) -> ExitCode:
@@ -141,13 +147,19 @@ def _say_end(terminal: Terminal, snapshot: Snapshot, bill: BillCheck, *, is_own:
     terminal.say()
     terminal.say(f"  {spent_words(snapshot)} · {bill.words()}", "green" if bill.is_equal else "red")
     if pages:
-        terminal.say(f"  read them    {relpath(pages[0].parent / 'index.html')}")
+        terminal.say(f"  read them    {_short(pages[0].parent / 'index.html')}")
         for page in pages:
-            terminal.say(f"               {relpath(page)}", "dim")
+            terminal.say(f"               {_short(page)}", "dim")
     up = " (while the stack is up: `make up`)" if is_own else ""
     terminal.say(f"  look closer  starter.py show {id_} icp · history {id_[:8]} · costs {id_[:8]}{up}")
     if not is_failed(snapshot):
         terminal.say("  your own     cp briefs/harborline.yaml my.yaml && starter.py start my.yaml")
+
+
+def _short(path: Path) -> str:
+    """As seen from here, where it lies below."""
+    here = relpath(path)
+    return str(path) if here.startswith("..") else here
 
 
 def _pages(snapshot: Snapshot) -> list[Path]:

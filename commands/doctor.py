@@ -72,6 +72,10 @@ async def _checks(session: Session) -> AsyncIterator[Check]:
     settings = session.settings
     yield await _check_role("Postgres, application", settings.postgres_dsn, "INFIN8_POSTGRES_DSN")
     yield await _check_role("Postgres, operator", settings.postgres_operator_dsn, "INFIN8_POSTGRES_OPERATOR_DSN")
+    if settings.postgres_admin_dsn is None:
+        yield Check("Postgres, admin", True, "not set: migrations are applied elsewhere (INFIN8_POSTGRES_ADMIN_DSN)")
+    else:
+        yield await _check_admin(settings.postgres_admin_dsn)
     for name, checking in _server_checks():
         try:
             yield await checking(session)
@@ -136,6 +140,15 @@ async def _check_role(name: str, dsn: SecretStr | None, setting: str) -> Check:
         detail = f"the role {role} is a superuser or passes row-level security by"
         return Check(name, False, detail, f"give {setting} the role that the migrations made", ExitCode.BAD_INPUT)
     return Check(name, True, f"as {role}")
+
+
+async def _check_admin(dsn: SecretStr) -> Check:
+    try:
+        async with _database(dsn) as database, database.reading() as connection:
+            role, _ = await connected_role(connection)
+    except Exception as error:  # whatever hinders, the other checks go on
+        return failed_check("Postgres, admin", error, "check INFIN8_POSTGRES_ADMIN_DSN")
+    return Check("Postgres, admin", True, f"as {role}, for migrations only")
 
 
 class _database:  # noqa: N801 -- used as a function
@@ -223,6 +236,8 @@ async def _check_key(session: Session) -> Check:
     settings = session.settings
     if _asks_sandbox(settings):
         return Check("key", True, "the sandbox answers for the models, no key is needed")
+    if _is_held_elsewhere(settings):
+        return Check("key", True, "held by the worker of `starter.py up`, not by this terminal")
     key = settings.model_key.get_secret_value()
     return Check("key", True, f"for {settings.model_url}, {len(key)} characters")
 
@@ -234,11 +249,17 @@ def _asks_sandbox(settings: Settings) -> bool:
     return settings.sandbox_url is not None and answers is Answers.SANDBOX
 
 
+def _is_held_elsewhere(settings: Settings) -> bool:
+    return answers_of(settings) is Answers.SANDBOX and settings.sandbox_url is not None
+
+
 async def _check_models(session: Session) -> Check:
     from providers.language_model import LanguageModel
 
     settings = session.settings
     asks_sandbox = _asks_sandbox(settings)
+    if not asks_sandbox and _is_held_elsewhere(settings):
+        return Check("models", True, "not asked for: the key is held by the worker of `starter.py up`")
     url = f"{settings.sandbox_url}/v1" if asks_sandbox else settings.model_url
     key = SecretStr(SANDBOX_KEY) if asks_sandbox else settings.model_key
     provider = LanguageModel(base_url=url, api_key=key, timeout_seconds=CONNECT_SECONDS_MAX)

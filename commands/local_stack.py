@@ -16,6 +16,7 @@ from sandbox.processes import FolderLock, LocalStackError, ProcessState, make_st
 from sandbox.stack import RunningStack, StackAddresses, find_stack, running_stack
 
 NOTE_FILE = "worker.json"
+TAKEN = "taken"
 HELD_ELSEWHERE = "held by the worker"  # stands for a key in a process that calls no provider
 SANDBOX_ANSWERS = "the sandbox answers for the models (demo text, real bookkeeping)"
 
@@ -83,6 +84,7 @@ def worker_environment(settings: Settings, answers: Answers) -> dict[str, str]:
         "INFIN8_TASK_QUEUE": settings.task_queue,
         "INFIN8_POSTGRES_DSN": _plain(settings.postgres_dsn),
         "INFIN8_POSTGRES_OPERATOR_DSN": _plain(settings.postgres_operator_dsn),
+        "INFIN8_RECONCILE__SCHEDULE_ID": settings.reconcile.schedule_id,
         "INFIN8_SANDBOX_URL": settings.sandbox_url or "",
         "TEMPORAL_ADDRESS": settings.temporal_address or "",
         "TEMPORAL_NAMESPACE": settings.temporal_namespace,
@@ -130,8 +132,10 @@ async def refuse_second(state_dir: Path) -> None:
     if running is not None:
         raise _already_up(state_dir, f" (process {running.pids.stack})")
     try:
-        FolderLock.acquire(folder / "stack.lock", refusal="taken").release()
-    except LocalStackError:
+        FolderLock.acquire(folder / "stack.lock", refusal=TAKEN).release()
+    except LocalStackError as error:
+        if str(error) != TAKEN:
+            raise
         raise _already_up(state_dir, "") from None
 
 

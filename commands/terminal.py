@@ -1,9 +1,11 @@
 """The one place that writes to the terminal: text for people, JSON for scripts, never both."""
 
 import json
+import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -44,8 +46,9 @@ class Terminal:
 
     def say(self, text: str = "", style: str = "") -> None:
         if not self.as_json:
-            self.console.print(text, style=style or None, soft_wrap=True)
-            sys.stdout.flush()
+            with _reader_may_leave():
+                self.console.print(text, style=style or None, soft_wrap=True)
+                sys.stdout.flush()
 
     def note(self, text: str) -> None:
         """Beside the result, on standard error; nothing under ``--json``."""
@@ -54,13 +57,16 @@ class Terminal:
 
     def emit(self, value: Any) -> None:
         """The one JSON value of a command."""
-        sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
-        sys.stdout.flush()
+        self._write(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
     def emit_line(self, value: Any) -> None:
         """One of many JSON values, a line each."""
-        sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
-        sys.stdout.flush()
+        self._write(json.dumps(value, ensure_ascii=False, default=str))
+
+    def _write(self, text: str) -> None:
+        with _reader_may_leave():
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> None:
         """Aligned columns; those named in ``right`` to the right. Long cells fold, nothing is cut."""
@@ -72,13 +78,25 @@ class Terminal:
         for row in rows:
             table.add_row(*("" if cell is None else str(cell) for cell in row))
         if not self.as_json:
-            self.console.print(table)
+            with _reader_may_leave():
+                self.console.print(table)
 
     def error(self, message: str, facts: dict[str, Any]) -> None:
         """One line for a person, one object for a script."""
         text = json.dumps(facts, ensure_ascii=False, default=str) if self.as_json else f"starter: {message}"
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """What reads our output may have seen enough (``| head``): the work goes on, unheard."""
+    try:
+        yield
+    except (BrokenPipeError, SystemExit):  # the latter is how rich says the former
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def dollars(amount: Decimal) -> str:

@@ -8,10 +8,15 @@ from pathlib import Path
 
 from commands.exits import ExitCode
 from commands.local_stack import SANDBOX_ANSWERS, Answers, answers_of, refuse_second, stack_up
+from commands.session import Session, shortest_id
 from commands.terminal import Terminal
 from commands.worker_process import worker_up
 from config import Settings
+from db.workflows import list_workflows
 from domain.errors import BadInputError
+from domain.states import is_terminal
+
+RUNS_LOOKED_AT = 1_000
 
 
 async def up(
@@ -56,13 +61,30 @@ async def _run(
         terminal.say(f"  Temporal UI  {running.temporal_ui}")
         if with_worker:
             terminal.say(f"  {answer_words(settings, answers, sandbox_wanted)}")
+            if answers is not Answers.SANDBOX:
+                await _tell_of_sandbox_runs(running, terminal)
             await exits.enter_async_context(worker_up(running, terminal, answers, command="up"))
         else:
             terminal.say("  no worker: start one or more with `worker.py`")
-        terminal.say("ready", "bold green")
         follows = " --wait" if with_worker else ""
         terminal.say(f"  begin  starter.py start briefs/harborline.yaml{follows} · Ctrl-C stops everything")
+        terminal.say("ready", "bold green")
         await asyncio.Event().wait()
+
+
+async def _tell_of_sandbox_runs(running: Settings, terminal: Terminal) -> None:
+    """Runs that were begun with demo text go on at the account's cost: nobody should learn that from the bill."""
+    async with Session(running, terminal) as session, session.reading() as connection:
+        records = await list_workflows(connection, RUNS_LOOKED_AT)
+    begun = [one for one in records if not is_terminal(one.state) and one.settings.get("is_demo_text")]
+    if begun:
+        named = ", ".join(f"{one.name} ({shortest_id(one.workflow_id)})" for one in begun[:3])
+        more = f" and {len(begun) - 3} more" if len(begun) > 3 else ""
+        terminal.say(
+            f"  begun with the sandbox and open: {named}{more}. They go on with the account; "
+            "`starter.py cancel ID` ends them, INFIN8_STATE_DIR gives a fresh folder",
+            "yellow",
+        )
 
 
 def answer_words(settings: Settings, answers: Answers, sandbox_wanted: bool) -> str:

@@ -36,6 +36,8 @@ from domain.reconciliation import (
 )
 from domain.states import State
 
+_THAW = "SELECT thaw_scope($1, $2, $3, $4, $5, $6)"
+_FREEZE = "SELECT freeze_scope($1, $2, $3, $4, $5, $6)"
 INCOMPLETE = "its cost was looked up; the answer itself did not arrive whole"
 
 
@@ -196,12 +198,12 @@ async def imbalances(operator: Connection, window_seconds: float | None) -> list
 
 
 _WORKFLOW_IMBALANCES = """
-    SELECT organization_id, 'workflow ' || id AS scope, spent_usd, spent_in_rows_usd, held_usd, held_in_rows_usd
-    FROM intent_workflows,
+    SELECT organization_id, 'workflow ' || workflow.id AS scope, spent_usd, spent_in_rows_usd, held_usd, held_in_rows_usd
+    FROM intent_workflows AS workflow,
         LATERAL (SELECT coalesce(sum(cost), 0) AS spent_in_rows_usd
-                 FROM ai_usage_ledger WHERE workflow_id = id) AS booked,
+                 FROM ai_usage_ledger AS ledger WHERE ledger.workflow_id = workflow.id) AS booked,
         LATERAL (SELECT coalesce(sum(hold_usd), 0) AS held_in_rows_usd FROM spend_attempts AS attempt
-                 WHERE attempt.workflow_id = id
+                 WHERE attempt.workflow_id = workflow.id
                     AND attempt.state IN ('RESERVED', 'DISPATCHED', 'ANSWERED', 'UNKNOWN')) AS open
     WHERE ($1::double precision IS NULL OR updated_at > clock_timestamp() - make_interval(secs => $1))
         AND (spent_usd, held_usd) IS DISTINCT FROM (spent_in_rows_usd, held_in_rows_usd)
@@ -245,6 +247,15 @@ async def correct_ledger(
     return booked
 
 
+async def organization_of_row(operator: Connection, idempotency_key: UUID) -> UUID | None:
+    """Whose ledger row it is; only the operator's role sees all organizations."""
+    with translated_errors():
+        organization_id: UUID | None = await operator.fetchval(
+            "SELECT organization_id FROM ai_usage_ledger WHERE idempotency_key = $1", idempotency_key
+        )
+    return organization_id
+
+
 async def recompute_cost(connection: Connection, idempotency_key: UUID) -> Recomputed | None:
     """A ledger row's cost computed anew from the usage and the price row it names; None when there is no such row."""
     with translated_errors():
@@ -276,9 +287,7 @@ async def thaw_scope(
 
     Raises BadInputError for a scope that does not exist and without a reason.
     """
-    return await _change_freeze(
-        "thaw_scope", connection, organization_id, workflow_id, month, decision_id, actor, reason
-    )
+    return await _change_freeze(_THAW, connection, organization_id, workflow_id, month, decision_id, actor, reason)
 
 
 async def freeze_scope(
@@ -292,15 +301,13 @@ async def freeze_scope(
     reason: str,
 ) -> str:
     """No new authorizations for a workflow, or for a month of the organization; why it is frozen now."""
-    frozen = await _change_freeze(
-        "freeze_scope", connection, organization_id, workflow_id, month, decision_id, actor, reason
-    )
+    frozen = await _change_freeze(_FREEZE, connection, organization_id, workflow_id, month, decision_id, actor, reason)
     return frozen or ""
 
 
-async def _change_freeze(function: str, connection: Connection, *arguments: Any) -> str | None:
+async def _change_freeze(statement: str, connection: Connection, *arguments: Any) -> str | None:
     with translated_errors():
-        reason: str | None = await connection.fetchval(f"SELECT {function}($1, $2, $3, $4, $5, $6)", *arguments)  # noqa: S608 -- one of two names
+        reason: str | None = await connection.fetchval(statement, *arguments)
     return reason
 
 

@@ -16,6 +16,7 @@ from db.pool import Connection
 from domain.errors import BadInputError
 from domain.money import usage_fault
 from domain.spend import (
+    AskRoute,
     CostKey,
     CostSum,
     Decision,
@@ -30,6 +31,7 @@ from domain.spend import (
     WorkflowSpend,
     check_bounds,
     check_identity,
+    check_route,
 )
 from domain.spend import outcome_of as outcome_of  # noqa: PLC0414  re-exported: callers read the money core here
 
@@ -52,9 +54,10 @@ async def authorize(
     for attempt in attempts:
         check_identity(workflow_id, attempt)
         check_bounds(attempt.request)
+        check_route(attempt)
     with translated_errors():
         rows = await connection.fetch(
-            "SELECT kind, goes_on_with, hold_usd, refusal FROM authorize_attempts($1, $2, $3, $4, $5)",
+            "SELECT kind, goes_on_with, hold_usd, refusal, model FROM authorize_attempts($1, $2, $3, $4, $5)",
             workflow_id,
             organization_id,
             [_ask_facts(attempt) for attempt in attempts],
@@ -70,10 +73,10 @@ async def decisions(connection: Connection, attempt_ids: Collection[UUID]) -> di
         rows = await connection.fetch(
             """
             SELECT attempt_id, CASE state WHEN 'REFUSED' THEN 'REFUSED' ELSE 'AUTHORIZED' END AS kind,
-                attempt_id AS goes_on_with, hold_usd, refusal
+                attempt_id AS goes_on_with, hold_usd, refusal, model
             FROM spend_attempts WHERE attempt_id = ANY ($1)
             UNION ALL
-            SELECT attempt_id, 'REUSED', reused_attempt_id, 0, NULL FROM spend_reuses WHERE attempt_id = ANY ($1)
+            SELECT attempt_id, 'REUSED', reused_attempt_id, 0, NULL, NULL FROM spend_reuses WHERE attempt_id = ANY ($1)
             """,
             list(attempt_ids),
         )
@@ -317,11 +320,23 @@ def _ask_facts(attempt: NewAttempt) -> dict[str, Any]:
         "message_count": request.messages,
         "max_tokens": request.max_tokens,
         "searches": request.searches,
+        "route": None if attempt.route is None else _route_facts(attempt.route),
     }
 
 
+def _route_facts(route: AskRoute) -> dict[str, Any]:
+    requests = [{"model": request.model, "request_body": request.body} for request in route.requests]
+    return {"downgrade_share": str(route.downgrade_share), "requests": requests}
+
+
 def _decision(row: asyncpg.Record) -> Decision:
-    return Decision(kind=row["kind"], attempt_id=row["goes_on_with"], hold_usd=row["hold_usd"], refusal=row["refusal"])
+    return Decision(
+        kind=row["kind"],
+        attempt_id=row["goes_on_with"],
+        hold_usd=row["hold_usd"],
+        refusal=row["refusal"],
+        model=row["model"],
+    )
 
 
 def _storable(text: str | None) -> str | None:

@@ -115,6 +115,16 @@ async def load_workflow(connection: Connection, workflow_id: UUID) -> WorkflowRe
     return None if row is None else WorkflowRecord(**row)
 
 
+async def is_demo(connection: Connection, workflow_id: UUID) -> bool:
+    """Whether the workflow was started with the sandbox; False for a row that the organization does not have."""
+    return bool(
+        await connection.fetchval(
+            "SELECT coalesce((settings ->> 'is_demo_text')::boolean, false) FROM intent_workflows WHERE id = $1",
+            workflow_id,
+        )
+    )
+
+
 async def find_organization(operator_connection: Connection, workflow_id: UUID) -> UUID | None:
     """Whose workflow it is; only the operator's role sees all organizations."""
     organization_id: UUID | None = await operator_connection.fetchval(

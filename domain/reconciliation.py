@@ -1,4 +1,4 @@
-"""What the reconciler is told, what it did, and what it leaves open. See docs of each deadline in ``due_resolution``."""
+"""What the reconciler is told to do, what it did, and what it leaves open."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -155,22 +155,55 @@ class BooksState(Frozen):
 
 
 class MoneyReport(BooksState):
-    """``resolutions`` are the first of those that ``sums`` counts; ``trouble`` says why costs were not looked up."""
+    """``resolutions`` are the first of those that ``sums`` counts, ``failures`` what could not be resolved, which is a
+    defect; ``trouble`` says why costs were not looked up."""
 
     sums: tuple[ResolutionSum, ...] = ()
     resolutions: tuple[Resolution, ...] = ()
+    failures: tuple[str, ...] = ()
     looked_up: int = 0
     has_more: bool = False
     trouble: str = ""
 
+    def after(self, later: "MoneyReport") -> "MoneyReport":
+        """Both passes as one: what was done adds up, what is left is what the later one found."""
+        return later.model_copy(
+            update={
+                "sums": _added(self.sums, later.sums),
+                "resolutions": (*self.resolutions, *later.resolutions)[:NAMED_MAX],
+                "failures": later.failures,
+                "looked_up": self.looked_up + later.looked_up,
+            }
+        )
+
+
+def _added(one: Sequence[ResolutionSum], other: Sequence[ResolutionSum]) -> tuple[ResolutionSum, ...]:
+    return tuple(
+        ResolutionSum(
+            kind=kind,
+            attempts=sum(part.attempts for part in parts),
+            hold_usd=sum((part.hold_usd for part in parts), Decimal(0)),
+            booked_usd=sum((part.booked_usd for part in parts), Decimal(0)),
+        )
+        for kind in ResolutionKind
+        if (parts := [part for part in (*one, *other) if part.kind is kind])
+    )
+
 
 def money_report(
-    resolutions: Sequence[Resolution], state: BooksState, *, looked_up: int, has_more: bool, trouble: str = ""
+    resolutions: Sequence[Resolution],
+    state: BooksState,
+    *,
+    failures: Sequence[str] = (),
+    looked_up: int,
+    has_more: bool,
+    trouble: str = "",
 ) -> MoneyReport:
     return MoneyReport(
         **{name: getattr(state, name) for name in BooksState.model_fields},
         sums=sums_of(resolutions),
         resolutions=tuple(resolutions[:NAMED_MAX]),
+        failures=tuple(failures[:NAMED_MAX]),
         looked_up=looked_up,
         has_more=has_more,
         trouble=trouble,
@@ -327,6 +360,7 @@ def report_lines(report: ReconciliationReport) -> list[str]:
     ]
     if not lines:
         lines.append("money: nothing was due")
+    lines += [f"DEFECT: {failure}" for failure in money.failures]
     lines += [f"costs not looked up: {money.trouble}"] if money.trouble else []
     lines += [
         f"open: {one.attempts} {one.state}, held ${format_usd(one.hold_usd)}"

@@ -3,15 +3,21 @@
 A rolling deploy therefore changes no verdict.
 """
 
+from pydantic import Field
+
 from domain.language import Route
 from domain.money import Frozen
 
 
 class SpendSettings(Frozen):
+    """From ``downgrade_share`` of the workflow's cap on (spent and held) asks go to the cheaper model of their route;
+    above 1 they never do."""
+
     asks_max: int = 4
     repairs_max: int = 2
     expires_after_seconds: int = 900
     call_timeout_seconds: int = 120
+    downgrade_share: float = Field(default=0.8, ge=0)
 
 
 class ActivityTimeouts(Frozen):

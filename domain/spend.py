@@ -1,6 +1,7 @@
 """The life of one paid call: authorize, call, settle. See docs of each state in ARCHITECTURE.md, "Money"."""
 
 import json
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -89,8 +90,33 @@ def check_bounds(request: ProviderRequest) -> None:
         )
 
 
+def with_model(request: ProviderRequest, model: str) -> ProviderRequest:
+    """The same request to another model."""
+    body = {**json.loads(request.body), "model": model}
+    return request.model_copy(
+        update={"model": model, "body": json.dumps(body, ensure_ascii=False, sort_keys=True)},
+    )
+
+
+class AskRoute(Frozen):
+    """One request for every model of its route, in the route's order. Past ``downgrade_share`` of the workflow's cap
+    the route is taken in the order of price."""
+
+    requests: tuple[ProviderRequest, ...]
+    downgrade_share: Decimal = Field(ge=0)
+
+
+def ask_route(request: ProviderRequest, models: Sequence[str], downgrade_share: float) -> AskRoute | None:
+    """None where there is nothing to choose: a single model, or one that is not of the route."""
+    if len(models) < 2 or request.model not in models:
+        return None
+    requests = tuple(request if model == request.model else with_model(request, model) for model in models)
+    return AskRoute(requests=requests, downgrade_share=Decimal(str(downgrade_share)))
+
+
 class NewAttempt(Frozen):
-    """What ``authorize`` decides about. ``slot_hash`` is the hash of step, slot, prompt version, input and schema."""
+    """What ``authorize`` decides about. ``slot_hash`` is the hash of step, slot, prompt version, input and schema.
+    With a ``route`` it may send the request to a cheaper model of it; without one it sends it as it is."""
 
     attempt_id: UUID
     step: str
@@ -99,6 +125,17 @@ class NewAttempt(Frozen):
     ask: int
     slot_hash: str
     request: ProviderRequest
+    route: AskRoute | None = None
+
+
+def check_route(attempt: NewAttempt) -> None:
+    """Raises BadInputError unless every request of the route is bounded as the one that is asked."""
+    request = attempt.request
+    for other in attempt.route.requests if attempt.route else ():
+        check_bounds(other)
+        bounds = (other.path, other.messages, other.max_tokens, other.searches)
+        if bounds != (request.path, request.messages, request.max_tokens, request.searches):
+            raise BadInputError(f"the request to {other.model} differs from that to {request.model}", "route")
 
 
 def check_identity(workflow_id: UUID, attempt: NewAttempt) -> None:
@@ -130,12 +167,14 @@ class Refusal(Frozen):
 
 
 class Decision(Frozen):
-    """``attempt_id`` is the attempt to go on with: for REUSED that of the settled answer handed out again."""
+    """``attempt_id`` is the attempt to go on with: for REUSED that of the settled answer handed out again. ``model`` is
+    the one that is asked, None for REUSED."""
 
     kind: DecisionKind
     attempt_id: UUID
     hold_usd: Usd = Decimal(0)
     refusal: Refusal | None = None
+    model: str | None = None
 
 
 class OutcomeKind(StrEnum):

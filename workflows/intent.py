@@ -464,6 +464,15 @@ class IntentWorkflow:
     def _check_review(self, decision: ReviewSeeds) -> None:
         self._check_shown(decision, State.SEED_REVIEW_COMPLETED)
 
+    @reopen_review.validator
+    def _check_reopening(self, decision: ReopenReview) -> None:
+        self._check_shown(decision, State.SEED_REVIEW_PENDING)
+
+    @retry.validator
+    def _check_retry(self, decision: Retry) -> None:
+        if not self._is_parked_by_conflicts:
+            self._check_shown(decision, decision.expected_state)
+
     @approve_articles.validator
     def _check_approval(self, decision: ApproveArticles) -> None:
         self._check_shown(decision, State.PUBLISH_PROCESSING)

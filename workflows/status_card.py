@@ -1,11 +1,17 @@
 """The card the Temporal UI shows of a run: where it stands, what it spent, what it waits for, what to do."""
 
+from decimal import ROUND_CEILING, Decimal
+
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from domain.money import format_usd
     from domain.progress import Progress
     from domain.states import DERIVED_VIEW, State, Status, status_of, step_number, step_of
+
+# About what an article holds at the default route's prices; only a suggestion is made of it.
+ARTICLE_USD = Decimal("0.06")
+CENT = Decimal("0.01")
 
 
 def next_command(progress: Progress) -> str:
@@ -21,8 +27,15 @@ def next_command(progress: Progress) -> str:
     if status_of(progress.state) is not Status.FAILED:
         return ""
     if progress.failure is not None and _is_about_money(progress):
-        return f"starter.py raise-cap {id_} {format_usd(progress.cap_usd * 2)} && starter.py retry {id_}"
+        return f"starter.py raise-cap {id_} {format_usd(_enough(progress))} && starter.py retry {id_}"
     return f"starter.py retry {id_}"
+
+
+def _enough(progress: Progress) -> Decimal:
+    """A cap that is likely to finish the run: twice the present one, or what the missing articles may hold."""
+    missing = progress.articles.planned - progress.articles.done
+    wanted = progress.spent_usd + progress.held_usd + max(missing, 1) * ARTICLE_USD
+    return max(progress.cap_usd * 2, wanted).quantize(CENT, rounding=ROUND_CEILING)
 
 
 def _is_about_money(progress: Progress) -> bool:

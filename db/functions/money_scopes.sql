@@ -87,6 +87,9 @@ BEGIN
     SET held_usd = held_usd + p_held_change, spent_usd = spent_usd + p_spent_change,
         overrun_usd = overrun_usd + p_overrun, frozen_reason = coalesce(frozen_reason, v_freeze)
     WHERE organization_id = p_attempt.organization_id AND month = p_attempt.month;
+    IF p_held_change + p_spent_change > 0 THEN
+        PERFORM note_alerts(p_attempt, plan_of(p_attempt.organization_id));
+    END IF;
 END
 $$;
 

@@ -77,6 +77,11 @@ CREATE OR REPLACE FUNCTION require_same_answer(p_attempt spend_attempts, p_body 
 RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
+    -- What was looked up counts tokens in its own way; what it cost is the same.
+    IF (p_attempt.answer_body IS NULL OR p_attempt.look_ups > 0 AND p_body = p_attempt.answer_body)
+        AND coalesce(p_facts ->> 'cost_usd' = p_attempt.usage ->> 'cost_usd', p_attempt.usage IS NOT NULL) THEN
+        RETURN;
+    END IF;
     IF p_facts IS DISTINCT FROM p_attempt.usage OR p_body <> p_attempt.answer_body
         OR canonical_model(p_model) <> canonical_model(p_attempt.answered_model) THEN
         RAISE EXCEPTION 'attempt % is % already with another answer (model %, usage %; now model %, usage %)',

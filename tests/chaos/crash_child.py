@@ -30,6 +30,7 @@ from activities.state import BeginStep, CancelWorkflow, StateActivities
 from db import spend
 from db.pool import Connection, Database
 from domain.errors import PermanentError
+from domain.identifiers import attempt_id_of
 from domain.progress import CallKind, CallSpec, ClaimRef, Judged, JudgedKind, Progress, Slot, WorkflowRef
 from domain.spend import CallOutcome, Decision, DecisionKind, NotBilled, OutcomeKind, ProviderAnswer, UnknownOutcome
 from domain.states import Step
@@ -45,6 +46,8 @@ REPORTED = ("call", "settle", "judge")  # activities whose completion a fault ma
 ResultT = TypeVar("ResultT")
 RequestT = TypeVar("RequestT")
 _moment_of_transaction: ContextVar[list[Moment] | None] = ContextVar("moment_of_transaction", default=None)
+# Of an activity whose transactions are all one moment.
+_commits: ContextVar[Moment | None] = ContextVar("commits", default=None)
 
 
 class InjectedError(Exception):
@@ -56,6 +59,7 @@ class ChildTask:
     """What one child is told to do."""
 
     dsn: str
+    proxied_dsn: str
     admin_dsn: str
     socket_dir: Path
     sandbox_url: str
@@ -185,7 +189,8 @@ class FailingDatabase(Database):
 
     @asynccontextmanager
     async def transaction(self, organization_id: UUID) -> AsyncIterator[Connection]:
-        moments: list[Moment] = []
+        known = _commits.get()
+        moments = [] if known is None else [known]
         token = _moment_of_transaction.set(moments)
         try:
             async with super().transaction(organization_id) as connection:
@@ -272,7 +277,7 @@ class Crew:
         builders = {CallKind.ICP: build_icp_request, CallKind.COMPETITOR_DISCOVERY: build_icp_request}
         self._state = StateActivities(database)
         self._spend = SpendActivities(database, builders)
-        self._calls = PaidCallActivities(database, language_model, 0.2)  # type: ignore[arg-type]
+        self._calls = PaidCallActivities(database, language_model, 0.2, is_sandbox=True)  # type: ignore[arg-type]
         self._icp = IcpActivities(database)
         self._side: asyncio.Task[CallOutcome] | None = None
         child.launch_side_call = self._launch_side_call
@@ -308,8 +313,6 @@ class Crew:
         judged = await child.perform(f"judge:{ask}", self._judge, judging, Judged)
         return judged.kind is JudgedKind.ACCEPTED
 
-    # The first transaction of each is the one whose COMMIT the moment is named after.
-
     async def _authorize(self, request: AuthorizeCalls) -> list[Decision]:
         return await self._in_moment(Moment.AUTHORIZE, self._spend.authorize, request)
 
@@ -343,8 +346,6 @@ class Crew:
         )
 
     def _side_attempt_id(self) -> UUID:
-        from domain.identifiers import attempt_id_of
-
         assert self._claim is not None
         return attempt_id_of(self._claim.workflow_id, "icp", "competitor_discovery", self._claim.claim, 1)
 
@@ -363,21 +364,6 @@ class Crew:
         await self._child.perform("cancel", self._state.cancel_workflow, request, Progress)
 
 
-_commits: ContextVar[Moment | None] = ContextVar("commits", default=None)
-
-
-class MomentDatabase(FailingDatabase):
-    """Transactions of an activity that is one moment carry its mark from their beginning."""
-
-    @asynccontextmanager
-    async def transaction(self, organization_id: UUID) -> AsyncIterator[Connection]:
-        async with super().transaction(organization_id) as connection:
-            moment = _commits.get()
-            if moment is not None:
-                mark(moment)
-            yield connection
-
-
 async def live(task: ChildTask) -> None:
     child = Child(task, Journal(task.journal))
     put_failpoints(child)
@@ -385,9 +371,8 @@ async def live(task: ChildTask) -> None:
         dsn = task.dsn
         if task.failpoint is not None and task.failpoint.fault is Fault.LOST_COMMIT_REPLY:
             child.proxy = await stack.enter_async_context(postgres_proxy(task.scratch, task.socket_dir))
-            dsn = dsn.replace(str(task.socket_dir).replace("/", "%2F"), str(task.scratch).replace("/", "%2F"))
-            dsn = dsn.replace(str(task.socket_dir), str(task.scratch))
-        database = await MomentDatabase.connect(dsn, size_min=0, size_max=4, application_name=task.name)
+            dsn = task.proxied_dsn
+        database = await FailingDatabase.connect(dsn, size_min=0, size_max=4, application_name=task.name)
         database.child = child
         stack.push_async_callback(database.close)
         language_model = LanguageModel(
@@ -416,7 +401,7 @@ def die_as(task: ChildTask) -> int:
     return DONE
 
 
-def fork_child(lane: int, task: ChildTask) -> None:
+def fork_child(answers: int, lane: int, task: ChildTask) -> None:
     """The middle process waits for the child and tells how it ended; the zygote goes on reading."""
     if os.fork():
         return
@@ -429,17 +414,18 @@ def fork_child(lane: int, task: ChildTask) -> None:
         finally:
             os._exit(code)
     _, status = os.waitpid(pid, 0)
-    os.write(1, (json.dumps({"lane": lane, "code": os.waitstatus_to_exitcode(status)}) + "\n").encode())
+    os.write(answers, (json.dumps({"lane": lane, "code": os.waitstatus_to_exitcode(status)}) + "\n").encode())
     os._exit(0)
 
 
 def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what the activities log is no answer
+    os.write(answers, b"ready\n")
     for line in sys.stdin:
         facts = json.loads(line)
-        fork_child(facts.pop("lane"), ChildTask.read(facts))
+        fork_child(answers, facts.pop("lane"), ChildTask.read(facts))
 
 
 if __name__ == "__main__":

@@ -146,3 +146,13 @@ async def _reset(run: Run, run_id: str, event_id: int, request_id: str) -> None:
             request_id=request_id,
         )
     )
+
+
+async def test_a_run_of_the_sandbox_never_spends_and_the_other_way_round(pipeline: Pipeline) -> None:
+    """Neither provider answers for the other: the run parks and says which worker it needs."""
+    settings = pipeline.settings.step_settings(auto_approve_seeds=True).model_copy(update={"is_demo_text": False})
+    run = await pipeline.begin(steps=settings)
+    parked = await run.reaches(State.ICP_FAILED)
+    assert parked.failure is not None
+    assert "started with an account" in parked.failure.message
+    assert await pipeline.bill() == {}

@@ -1,0 +1,380 @@
+"""The long fault bench: several worker processes, hundreds of workflows, a seeded schedule of faults, one table.
+
+    python -m tests.chaos.run --minutes 10 --seed 7
+
+Each row of the table is a segment of the run with a database, a queue and workers of its own: a batch of workflows
+without faults, then a stream of workflows under its faults, then the same batch again. Exits 1 on any violation and
+prints each; the same seed draws the same schedule (which instruction a fault hits is the machine's business).
+"""
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from domain.errors import DatabaseUnavailableError
+from domain.states import State
+from tests.chaos.checkers import Findings
+from tests.chaos.holds import install_holds
+from tests.chaos.mending import finish, look_at_all
+from tests.chaos.postgres_proxy import postgres_proxy
+from tests.chaos.stack import HEARTBEAT_SECONDS, Stack, begin, crew_of, running_stack, seeded, set_faults
+from tests.chaos.strikes import (
+    Scene,
+    Strike,
+    cancel_a_run,
+    kill,
+    kill_at_a_crash_point,
+    kill_while_publishing,
+    make_a_zombie,
+    restart_postgres,
+    restart_temporal,
+    take_all_connections,
+    terminate_sessions,
+    trouble_the_network,
+)
+from tests.workflows.conftest import Run
+
+WORKERS = 3
+IN_FLIGHT = 8
+FINISH_SECONDS = 180.0
+SMALL_CAP_SHARE = 0.06  # of the workflows: their cap is too small, so that they park and a person raises it
+SMALL_CAP_USD = "0.03"
+RECOVERY_SECONDS_WANTED = HEARTBEAT_SECONDS + 5
+PROVIDER_FAULTS: tuple[dict[str, Any], ...] = (
+    {"kind": "slow", "seconds": 0.6, "probability": 0.05},
+    {"kind": "http_status", "status": 503, "probability": 0.02},
+    {"kind": "http_status", "status": 429, "seconds": 1, "probability": 0.02},
+    {"kind": "bill_then_drop", "probability": 0.02},
+    {"kind": "bill_then_drop", "where": "before_headers", "probability": 0.01},
+    {"kind": "drop_before_billing", "probability": 0.01},
+    {"kind": "hang", "seconds": 6, "probability": 0.005},
+    {"kind": "hang", "seconds": 6, "where": "after_headers", "probability": 0.005},
+    {"kind": "ok_with_error_body", "probability": 0.01},
+    {"kind": "empty_content", "probability": 0.01},
+    {"kind": "fenced_json", "probability": 0.02},
+    {"kind": "truncated_json", "probability": 0.02},
+    {"kind": "usage_missing", "probability": 0.02},
+    {"kind": "cost_missing", "probability": 0.02},
+    {"kind": "cost_unlike", "probability": 0.02},
+)
+# An attempt keeps the reason why it was unknown when its cost is learnt; "permanent" is in a refusal's outcome.
+EVER_UNKNOWN = """
+SELECT count(*) FROM spend_attempts
+WHERE dispatched_at IS NOT NULL AND (state IN ('UNKNOWN', 'WRITTEN_OFF') OR NOT outcome ? 'permanent')
+"""
+PROGRESS_AT = """
+SELECT workflow_id, unnest(ARRAY[authorized_at, dispatched_at, answered_at, settled_at]) AS at FROM spend_attempts
+UNION ALL SELECT workflow_id, at FROM workflow_transitions
+UNION ALL SELECT workflow_id, updated_at FROM articles
+UNION ALL SELECT workflow_id, updated_at FROM publications
+"""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """``weight`` is its share of the time; its strikes are drawn with equal chances."""
+
+    name: str
+    weight: float
+    strikes: tuple[Strike, ...]
+
+
+SEGMENTS = (
+    Segment("repeated kills", 0.2, (kill,)),
+    Segment("crash points", 0.15, (kill_at_a_crash_point,)),
+    Segment("Postgres restart", 0.12, (restart_postgres, kill)),
+    Segment("Temporal restart", 0.12, (restart_temporal, kill)),
+    Segment("zombie", 0.1, (make_a_zombie, kill)),
+    Segment("network", 0.1, (trouble_the_network, terminate_sessions, take_all_connections, kill)),
+    Segment("publish", 0.08, (kill_while_publishing,)),
+    Segment(
+        "everything",
+        0.13,
+        (
+            kill,
+            kill,
+            kill_at_a_crash_point,
+            restart_postgres,
+            restart_temporal,
+            make_a_zombie,
+            trouble_the_network,
+            terminate_sessions,
+            take_all_connections,
+            kill_while_publishing,
+            cancel_a_run,
+        ),
+    ),
+)
+
+
+@dataclass
+class Row:
+    """What one segment came to."""
+
+    name: str
+    runs: int = 0
+    faults: int = 0
+    kills: int = 0
+    completed: int = 0
+    cancelled: int = 0
+    acted: int = 0
+    findings: Findings = field(default_factory=Findings)
+    unknown: int = 0
+    resolved: Counter[str] = field(default_factory=Counter)
+    recoveries: list[float] = field(default_factory=list)
+    before_seconds: float = 0.0
+    after_seconds: float = 0.0
+    actions: list[str] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float:
+        return self.before_seconds / self.after_seconds if self.after_seconds else 0.0
+
+
+@dataclass
+class SegmentRun:
+    """One segment on its way."""
+
+    segment: Segment
+    seed: int
+    scene: Scene
+    row: Row
+    number: int = 0
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def batch(self, size: int) -> float:
+        """Seconds that so many workflows take together when nothing goes wrong."""
+        await self.scene.pipeline.no_faults()
+        began = time.monotonic()
+        runs = [await self._begin(number) for number in range(size)]
+        await asyncio.gather(*(self._finish(run) for run in runs))
+        return time.monotonic() - began
+
+    async def under_faults(self, seconds: float) -> None:
+        """A stream of workflows, and strike after strike, for so long; then all of them end."""
+        await set_faults(self.scene.stack.sandbox.url, *PROVIDER_FAULTS, seed=self.seed)
+        until = time.monotonic() + seconds
+        feeding = asyncio.create_task(self._feed(until))
+        draws = seeded(self.seed, self.segment.name, "strikes")
+        while time.monotonic() < until:
+            await asyncio.sleep(draws.uniform(1.0, 4.0))
+            strike = draws.choice(self.segment.strikes)
+            await strike(self.scene, random.Random(draws.random()))
+            await self._still_manned()
+        await feeding
+        await asyncio.gather(*self.tasks)
+
+    async def _still_manned(self) -> None:
+        """A worker that ended by itself is a finding, and is replaced as its supervisor would."""
+        for slot, child in enumerate(self.scene.slots):
+            if child.process.poll() is not None:
+                self.row.findings.note(f"a worker ended by itself: {child.tail[-600:]}")
+                self.scene.slots[slot] = self.scene.start_worker(slot)
+
+    async def _feed(self, until: float) -> None:
+        draws = seeded(self.seed, self.segment.name, "workflows")
+        while time.monotonic() < until:
+            if len(self.scene.open_runs) >= IN_FLIGHT:
+                await asyncio.sleep(0.1)
+                continue
+            cap = {"cap_usd": SMALL_CAP_USD} if draws.random() < SMALL_CAP_SHARE else {}
+            run = await self._begin(draws.randrange(8), **cap)
+            self.tasks.append(asyncio.create_task(self._finish(run)))
+
+    async def _begin(self, number: int, **changes: Any) -> Run:
+        """Tried until the servers are there, as a person would."""
+        while True:
+            try:
+                run = await begin(self.scene.pipeline, number, **changes)
+            except (DatabaseUnavailableError, ConnectionError, OSError, RuntimeError, TimeoutError):
+                await asyncio.sleep(0.3)
+                continue
+            self.scene.open_runs.append(run)
+            self.row.runs += 1
+            return run
+
+    async def _finish(self, run: Run) -> None:
+        try:
+            actions = await finish(run, FINISH_SECONDS)
+        except AssertionError as trouble:
+            self.row.findings.note(f"does not end: {trouble}")
+            return
+        finally:
+            self.scene.open_runs.remove(run)
+        self.row.actions += actions
+        self.row.acted += bool(actions)
+
+    async def measure(self) -> None:
+        """After everything has ended."""
+        admin = self.scene.pipeline.database.admin
+        count = "SELECT count(*) FROM intent_workflows WHERE state = $1"
+        self.row.completed = await admin.fetchval(count, State.COMPLETED)
+        self.row.cancelled = await admin.fetchval(count, State.CANCELLED)
+        self.row.faults, self.row.kills = len(self.scene.struck), self.scene.kills
+        self.row.recoveries = await self._recoveries()
+        earlier = self.row.findings.violations
+        self.row.findings, self.row.resolved = await look_at_all(self.scene.pipeline, self.scene.stack.strangers)
+        self.row.findings.violations[:0] = earlier
+        self.row.unknown = await admin.fetchval(EVER_UNKNOWN)
+
+    async def _recoveries(self) -> list[float]:
+        """For each fault and each run that was open then: seconds from the fault's end to the run's next step."""
+        progress: dict[Any, list[datetime]] = {}
+        for row in await self.scene.pipeline.database.admin.fetch(PROGRESS_AT):
+            if row["at"] is not None:
+                progress.setdefault(row["workflow_id"], []).append(row["at"])
+        seconds = []
+        for _, struck_at in self.scene.struck:
+            for steps in progress.values():
+                later = [at for at in steps if at > struck_at]
+                if later and min(steps) < struck_at:
+                    seconds.append((min(later) - struck_at).total_seconds())
+        return seconds
+
+
+async def run_segment(stack: Stack, segment: Segment, *, seed: int, seconds: float, batch: int) -> Row:
+    row = Row(segment.name)
+    async with AsyncExitStack() as exits:
+        pipeline = await exits.enter_async_context(stack.pipeline())
+        await install_holds(pipeline.database.admin)
+        folder = stack.folder / f"p{len(list(stack.folder.iterdir()))}"
+        proxy = await exits.enter_async_context(postgres_proxy(folder, stack.postgres.socket_dir))
+        crew = await exits.enter_async_context(crew_of(pipeline, stack.folder / pipeline.database.name))
+        scene = Scene(stack, pipeline, crew, proxy)
+        await scene.man(WORKERS)
+        on_its_way = SegmentRun(segment, seed, scene, row)
+        await on_its_way.batch(1)  # the first run of a process is slower than the others
+        row.before_seconds = await on_its_way.batch(batch)
+        await on_its_way.under_faults(seconds)
+        for child in scene.slots:
+            await child.is_up()
+        row.after_seconds = await on_its_way.batch(batch)
+        await on_its_way.measure()
+    return row
+
+
+# The report ---------------------------------------------------------------------------------------------------------
+
+COLUMNS = (
+    "cell",
+    "runs",
+    "faults",
+    "kills",
+    "completed",
+    "cancelled",
+    "by a person",
+    "overspend $",
+    "double settlements",
+    "lost $",
+    "audit gaps",
+    "duplicate publishes",
+    "UNKNOWN created",
+    "resolved",
+    "written off above bill $",
+    "recovery p50 s",
+    "p99 s",
+    "rate after ÷ before",
+)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
+
+
+def cells_of(row: Row) -> list[str]:
+    findings = row.findings
+    return [
+        row.name,
+        *map(str, (row.runs, row.faults, row.kills, row.completed, row.cancelled, row.acted)),
+        f"{findings.overspend_usd.normalize():f}",
+        str(findings.double_settlements),
+        f"{findings.lost_usd.normalize():f}",
+        *map(str, (findings.audit_gaps, findings.duplicate_publishes, row.unknown)),
+        str(row.unknown - findings.unknown_open),
+        f"{findings.written_off_above_bill_usd:.4f}",
+        f"{percentile(row.recoveries, 0.5):.2f}",
+        f"{percentile(row.recoveries, 0.99):.2f}",
+        f"{row.ratio:.2f}",
+    ]
+
+
+def total_of(rows: Sequence[Row]) -> Row:
+    total = Row("**all**")
+    for row in rows:
+        for name in ("runs", "faults", "kills", "completed", "cancelled", "acted", "unknown"):
+            setattr(total, name, getattr(total, name) + getattr(row, name))
+        for name in ("before_seconds", "after_seconds"):
+            setattr(total, name, getattr(total, name) + getattr(row, name))
+        for name in (
+            "overspend_usd",
+            "double_settlements",
+            "lost_usd",
+            "audit_gaps",
+            "duplicate_publishes",
+            "written_off_above_bill_usd",
+            "unknown_open",
+        ):
+            setattr(total.findings, name, getattr(total.findings, name) + getattr(row.findings, name))
+        total.findings.violations += row.findings.violations
+        total.recoveries += row.recoveries
+    return total
+
+
+def report(rows: Sequence[Row]) -> str:
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    lines += ["| " + " | ".join(cells_of(row)) + " |" for row in [*rows, total_of(rows)]]
+    return "\n".join(lines)
+
+
+async def bench(*, minutes: float, seed: int, only: str | None) -> list[Row]:
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    rows: list[Row] = []
+    chosen = [segment for segment in SEGMENTS if only is None or segment.name == only]
+    share = sum(segment.weight for segment in chosen)
+    batch = 6 if minutes >= 5 else 2
+    try:
+        async with running_stack(folder) as stack:
+            for segment in chosen:
+                began, seconds = time.monotonic(), minutes * 60 * segment.weight / share
+                print(f"{datetime.now(UTC):%H:%M:%S} {segment.name}: {seconds:.0f} s of faults", flush=True)
+                row = await run_segment(stack, segment, seed=seed, seconds=seconds, batch=batch)
+                rows.append(row)
+                print(f"  {row.runs} runs in {time.monotonic() - began:.0f} s; {dict(row.resolved)}", flush=True)
+                for action, times in Counter(action.split(" [")[0].split(":")[0] for action in row.actions).items():
+                    print(f"  parked in {action}: {times}, finished by what the card said", flush=True)
+                for violation in row.findings.violations:
+                    print(f"  VIOLATION {violation}", flush=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Faults by the hundred; the books, the audit and the pages must agree.")
+    parser.add_argument("--minutes", type=float, default=10, help="of faults; what is open is finished after them")
+    parser.add_argument("--seed", type=int, default=None, help="of the schedule; drawn and printed when not given")
+    parser.add_argument("--only", choices=[segment.name for segment in SEGMENTS], help="one segment alone")
+    arguments = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
+    print(f"seed {seed}: python -m tests.chaos.run --minutes {arguments.minutes:g} --seed {seed}", flush=True)
+    rows = asyncio.run(bench(minutes=arguments.minutes, seed=seed, only=arguments.only))
+    print(report(rows))
+    violations = total_of(rows).findings.violations
+    print(f"seed {seed}: {len(violations)} violations")
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,355 @@
+"""Seeded bugs: what is broken, and which tests have to notice.
+
+An edit replaces text that stands exactly once in its file; one that does not apply is an error, never a survivor.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ADVANCE = "db/functions/advance_workflow.sql"
+AUTHORIZE = "db/functions/authorize_attempts.sql"
+DISPATCH = "db/functions/dispatch_attempt.sql"
+SCOPES = "db/functions/money_scopes.sql"
+SETTLE = "db/functions/settle_attempts.sql"
+OUTCOME = "db/functions/store_outcome.sql"
+AMOUNTS = "db/functions/money_amounts.sql"
+GUARDS = "db/migrations/0003_guard_transitions.sql"
+TENANTS = "db/migrations/0002_protect_tenants.sql"
+MODEL_API = "providers/language_model.py"
+
+GRAPH_MODEL = "tests/model/test_graph_model.py"
+LEDGER_MODEL = "tests/model/test_ledger_model.py"
+STATES = "tests/integration/test_state_machine.py"
+PROTOCOL = "tests/integration/test_money_protocol.py"
+CONCURRENCY = "tests/integration/test_money_concurrency.py"
+MONEY_GUARDS = "tests/integration/test_money_guards.py"
+MONEY_AMOUNTS = "tests/integration/test_money_amounts.py"
+ISOLATION = "tests/integration/test_tenant_isolation.py"
+PROBES = "tests/integration/test_tenant_probes.py"
+DATABASE_ERRORS = "tests/integration/test_database_errors.py"
+PROVIDER = "tests/integration/test_language_model.py"
+MONEY_UNIT = "tests/unit/test_money.py"
+CHAT_UNIT = "tests/unit/test_chat_answers.py"
+INTERRUPTIONS = "tests/workflows/test_interruptions.py"
+PIPELINE = "tests/workflows/test_intent_workflow.py"
+
+
+@dataclass(frozen=True)
+class Edit:
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``tests`` are files or test ids, as pytest takes them; at least one test in them has to fail."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+
+
+class PatchError(Exception):
+    """An edit does not fit the file any more: give it the text that stands there now."""
+
+
+def mutant(name: str, path: str, old: str, new: str, *tests: str) -> Mutant:
+    return Mutant(name, (Edit(path, old, new),), tests)
+
+
+def patched(text: str, edit: Edit) -> str:
+    found = text.count(edit.old)
+    if found != 1:
+        raise PatchError(f"{edit.path}: the text to replace stands there {found} times, not once: {edit.old!r}")
+    return text.replace(edit.old, edit.new)
+
+
+def patched_files(one: Mutant, root: Path) -> dict[str, str]:
+    """The files of a mutant as it breaks them. Raises PatchError."""
+    texts: dict[str, str] = {}
+    for edit in one.edits:
+        text = texts.get(edit.path)
+        texts[edit.path] = patched((root / edit.path).read_text(encoding="utf-8") if text is None else text, edit)
+    return texts
+
+
+STATE_MUTANTS = (
+    mutant(
+        "version_not_compared", ADVANCE,
+        "(v_state, v_version) IS DISTINCT FROM (p_expected_state, p_expected_version)",
+        "v_state IS DISTINCT FROM p_expected_state",
+        GRAPH_MODEL,
+    ),
+    mutant(
+        "row_not_locked", "db/functions/lock_workflow.sql", "    FOR NO KEY UPDATE\n", "",
+        f"{STATES}::test_of_many_concurrent_transitions_one_wins",
+    ),
+    mutant(
+        "conflict_on_a_replay", ADVANCE, "IF v_known.transition_id IS NOT NULL THEN", "IF false THEN", GRAPH_MODEL
+    ),
+    mutant(
+        "replay_of_anything", ADVANCE, "IS DISTINCT FROM (p_workflow_id, p_expected_state, p_next_state, p_expected_version)",
+        "IS NULL", GRAPH_MODEL,
+    ),
+    mutant(
+        "terminal_is_a_conflict", ADVANCE, "WHEN v_state IN ('COMPLETED', 'CANCELLED') THEN 'terminal'",
+        "WHEN v_state IS NULL THEN 'terminal'", GRAPH_MODEL,
+    ),
+    mutant(
+        "any_edge_is_legal", ADVANCE,
+        "SELECT FROM legal_transitions WHERE from_state = p_expected_state AND to_state = p_next_state",
+        "SELECT FROM legal_transitions WHERE to_state = p_next_state",
+        GRAPH_MODEL,
+    ),
+    Mutant(
+        "audit_as_best_effort",
+        (
+            Edit(ADVANCE, "    INSERT INTO workflow_transitions (", "    BEGIN INSERT INTO workflow_transitions ("),
+            Edit(
+                ADVANCE, "v_version, p_actor, p_reason, p_run_id);",
+                "v_version, p_actor, p_reason, p_run_id); EXCEPTION WHEN OTHERS THEN NULL; END;",
+            ),
+            Edit(
+                GUARDS, "WHEN (NEW.state IS DISTINCT FROM OLD.state OR NEW.version IS DISTINCT FROM OLD.version)",
+                "WHEN (false)",
+            ),
+        ),
+        (f"{STATES}::test_without_the_audit_row_the_state_stays",),
+    ),
+    mutant(
+        "state_without_audit", GUARDS,
+        "WHEN (NEW.state IS DISTINCT FROM OLD.state OR NEW.version IS DISTINCT FROM OLD.version)", "WHEN (false)",
+        GRAPH_MODEL,
+    ),
+    mutant(
+        "edge_missing_in_the_database", GUARDS, "('CLUSTERING_FAILED', 'SEED_REVIEW_PENDING'), ", "",
+        f"{STATES}::test_every_legal_edge_and_no_other_can_be_taken",
+    ),
+    mutant(
+        "audit_can_be_rewritten", GUARDS, "BEFORE UPDATE OR DELETE OR TRUNCATE ON workflow_transitions",
+        "BEFORE TRUNCATE ON workflow_transitions", STATES,
+    ),
+    mutant(
+        "replay_not_told", "db/transitions.py", "version=version, replayed=True", "version=version, replayed=False",
+        f"{STATES}::test_the_same_transition_again_gives_the_first_result",
+    ),
+    mutant(
+        "any_claim_holds", "db/transitions.py", "if (locked.state, locked.version) != (processing_state(step), claim):",
+        "if locked.state != processing_state(step):", GRAPH_MODEL,
+    ),
+)  # fmt: skip
+
+AUTHORIZING_MUTANTS = (
+    mutant(
+        "lost_claim_authorizes", AUTHORIZE, "'_PROCESSING' OR v_version <> v_ask.claim THEN", "'_PROCESSING' THEN",
+        f"{PROTOCOL}::test_L13_claim_of_another_step_or_version_or_workflow_authorizes_nothing",
+    ),
+    mutant(
+        "hold_skipped", AUTHORIZE, "UPDATE intent_workflows SET held_usd = held_usd + p_ask.hold_usd,",
+        "UPDATE intent_workflows SET held_usd = held_usd,",
+        f"{CONCURRENCY}::test_L1_a_burst_at_the_edge_of_the_cap_admits_exactly_what_fits",
+    ),
+    mutant(
+        "cap_against_spent_only", AUTHORIZE, "v_workflow.spent_usd + v_workflow.held_usd + p_ask.hold_usd <= v_cap",
+        "v_workflow.spent_usd + p_ask.hold_usd <= v_cap", LEDGER_MODEL,
+    ),
+    mutant(
+        "month_without_a_cap", AUTHORIZE, "v_cap > 0 AND v_month.spent_usd + v_month.held_usd + p_ask.hold_usd <= v_cap",
+        "v_cap > 0", LEDGER_MODEL,
+    ),
+    mutant(
+        "month_not_locked", SCOPES, "WHERE organization_id = p_organization_id AND month = v_month FOR NO KEY UPDATE;",
+        "WHERE organization_id = p_organization_id AND month = v_month;",
+        f"{CONCURRENCY}::test_L1_the_months_cap_holds_over_several_workflows",
+    ),
+    mutant(
+        "refused_may_ask_again", AUTHORIZE, "        FROM spend_attempts\n        UNION ALL",
+        "        FROM spend_attempts WHERE state <> 'REFUSED'\n        UNION ALL",
+        f"{PROTOCOL}::test_L6_a_refused_uuid_stays_refused",
+    ),
+    mutant(
+        "rejected_answer_handed_out", AUTHORIZE, " AND rejected_reason IS NULL", "",
+        f"{PROTOCOL}::test_L18_nothing_rejected_unsettled_or_different_is_handed_out",
+    ),
+    mutant(
+        "answer_to_another_question", AUTHORIZE, "AND slot_hash = p_ask.slot_hash ", "",
+        f"{PROTOCOL}::test_L18_nothing_rejected_unsettled_or_different_is_handed_out",
+    ),
+    mutant(
+        "request_fee_not_held", AMOUNTS, "+ p_price.usd_per_request + p_searches * p_price.usd_per_search",
+        "+ p_searches * p_price.usd_per_search", MONEY_AMOUNTS,
+    ),
+    mutant("rounded_down", AMOUNTS, "ceil(p_amount * 1000000000)", "floor(p_amount * 1000000000)", MONEY_AMOUNTS),
+    mutant(
+        "reserved_outlives_its_claim", ADVANCE, "IF v_state LIKE '%\\_PROCESSING' THEN", "IF false THEN", LEDGER_MODEL
+    ),
+)  # fmt: skip
+
+CALLING_MUTANTS = (
+    mutant(
+        "lost_claim_dispatches", DISPATCH, "'_PROCESSING' OR v_workflow.version <> v_attempt.claim THEN",
+        "'_PROCESSING' THEN", f"{PROTOCOL}::test_L22_a_claim_lost_between_authorize_and_dispatch_voids",
+    ),
+    mutant(
+        "sent_twice", DISPATCH, "    IF v_attempt.state <> 'RESERVED' THEN\n        RETURN false;",
+        "    IF v_attempt.state <> 'RESERVED' THEN\n        RETURN v_attempt.state = 'DISPATCHED';",
+        f"{PROTOCOL}::test_L3_only_one_of_many_dispatches_may_send", LEDGER_MODEL,
+    ),
+    mutant(
+        "sent_after_expiry", DISPATCH, "IF v_now >= v_attempt.expires_at THEN", "IF false THEN",
+        f"{PROTOCOL}::test_L9_past_its_expiry_nothing_is_sent_and_the_hold_is_free",
+    ),
+    mutant(
+        "unknown_released", OUTCOME, "    IF v_attempt.state IN ('DISPATCHED', 'UNKNOWN') THEN\n",
+        "    IF v_attempt.state IN ('DISPATCHED', 'UNKNOWN') THEN\n"
+        "        PERFORM move_money(v_attempt, -v_attempt.hold_usd, 0);\n",
+        f"{PROTOCOL}::test_L7_unknown_keeps_its_hold_and_a_late_answer_is_booked_once",
+    ),
+    mutant(
+        "late_answer_not_booked", OUTCOME, "IF v_attempt.state <> 'DISPATCHED' THEN", "IF false THEN", LEDGER_MODEL
+    ),
+    mutant(
+        "another_answer_taken_silently", OUTCOME, "PERFORM require_same_answer(v_attempt, p_body, p_model, v_facts);",
+        "", f"{PROTOCOL}::test_L8_the_same_answer_twice_is_one_and_another_is_an_error",
+    ),
+    mutant(
+        "outcome_of_what_was_never_sent", OUTCOME, "IF p_attempt.dispatched_at IS NULL THEN", "IF false THEN",
+        f"{PROTOCOL}::test_L9_what_was_never_sent_has_no_outcome",
+    ),
+    mutant(
+        "month_at_settlement", SETTLE,
+        "p_attempt.attempt_id, p_attempt.workflow_id, p_attempt.organization_id, p_attempt.month,",
+        "p_attempt.attempt_id, p_attempt.workflow_id, p_attempt.organization_id, current_spend_month(),",
+        f"{PROTOCOL}::test_L16_the_month_is_fixed_at_authorization",
+    ),
+    mutant(
+        "correction_pays_twice", SETTLE, "p_cost - booked_cost(p_attempt.attempt_id)", "p_cost",
+        f"{PROTOCOL}::test_L17_a_write_off_is_booked_at_the_hold_and_corrected_by_the_late_answer", LEDGER_MODEL,
+    ),
+    mutant(
+        "overrun_does_not_freeze", SCOPES, "IF p_overrun > 0 THEN", "IF false THEN",
+        f"{PROTOCOL}::test_L12_an_overrun_is_booked_in_full_and_freezes_both_scopes",
+    ),
+    mutant(
+        "unknown_model_costs_nothing", SETTLE, "greatest(p_attempt.hold_usd, v_computed)", "coalesce(v_computed, 0)",
+        f"{PROTOCOL}::test_L12_an_answer_of_another_model_is_never_booked_at_zero",
+    ),
+    mutant(
+        "ledger_can_be_rewritten", GUARDS, "BEFORE UPDATE OR DELETE OR TRUNCATE ON ai_usage_ledger",
+        "BEFORE TRUNCATE ON ai_usage_ledger", STATES, MONEY_GUARDS,
+    ),
+    mutant(
+        "call_torn_away", "activities/spend.py",
+        "await finish_despite_cancellation(self._dispatch_and_send(call))", "await self._dispatch_and_send(call)",
+        f"{INTERRUPTIONS}::test_cancelled_in_the_middle_of_a_paid_call",
+    ),
+    mutant(
+        "not_settled_by_the_run", "workflows/paid_calls.py", "    await _settle(context, answered)\n", "",
+        f"{PIPELINE}::test_a_cap_that_is_too_low_parks_and_is_raised", f"{PIPELINE}::test_a_brief_becomes_published_articles",
+    ),
+    mutant(
+        "unknown_is_the_end", "workflows/paid_calls.py", "    if outcome.permanent and one.model_index >= len(one.route.models):",
+        "    if outcome.kind is not OutcomeKind.NOT_BILLED:",
+        f"{PIPELINE}::test_an_unknown_outcome_keeps_its_hold_and_the_run_goes_on",
+    ),
+    mutant(
+        "repair_not_rejected", "activities/judging.py",
+        "    await spend.reject(connection, claim.organization_id, attempt_id, message)", "    return",
+        f"{PIPELINE}::test_an_invalid_answer_is_booked_and_asked_again",
+        f"{PIPELINE}::test_an_answer_that_stays_invalid_blocks_the_step",
+    ),
+)  # fmt: skip
+
+AMOUNT_MUTANTS = (
+    mutant(
+        "key_random", "domain/identifiers.py", 'return AttemptId(uuid5(workflow_id, f"{step}/{slot}/{claim}/{ask}"))',
+        'return AttemptId(__import__("uuid").uuid4())', MONEY_UNIT,
+    ),
+    mutant("key_without_the_ask", "domain/identifiers.py", "/{claim}/{ask}", "/{claim}", MONEY_UNIT),
+    mutant(
+        "float_is_money", "domain/money.py",
+        "    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):", "    if isinstance(value, bool):",
+        MONEY_UNIT,
+    ),
+    mutant("rounded_to_even", "domain/money.py", "rounding=ROUND_CEILING", 'rounding="ROUND_HALF_EVEN"', MONEY_UNIT),
+    mutant("many_answers_for_one", "domain/spend.py", 'body.get("n", 1) != 1', "False", MONEY_UNIT),
+    mutant(
+        "numeric_as_float", "db/pool.py", "encoder=_encode_numeric, decoder=Decimal", "encoder=_encode_numeric, decoder=float",
+        f"{DATABASE_ERRORS}::test_values_go_through_exactly", f"{PROTOCOL}::test_L11_nano_dollars_survive_from_answer_to_ledger",
+    ),
+    mutant(
+        "float_into_the_database", "db/pool.py", "if isinstance(value, bool) or not isinstance(value, Decimal | int):",
+        "if isinstance(value, bool):", f"{DATABASE_ERRORS}::test_money_is_no_float_and_no_text",
+    ),
+    mutant(
+        "cost_through_a_float", "providers/chat_answers.py", "parse_float=Decimal, ", "",
+        f"{PROVIDER}::test_a_cost_that_a_float_would_change_is_booked_as_stated", CHAT_UNIT,
+    ),
+    mutant(
+        "incredible_bill_booked", "db/spend.py", "else usage_fault(answer.usage)", "else None",
+        f"{PROTOCOL}::test_L12_an_incredible_usage_is_no_figure_to_book_by",
+    ),
+)  # fmt: skip
+
+TENANT_MUTANTS = (
+    mutant(
+        "owner_sees_all", TENANTS, "ALTER TABLE %s FORCE ROW LEVEL SECURITY", "ALTER TABLE %s ENABLE ROW LEVEL SECURITY",
+        f"{PROBES}::test_L20_every_call_that_speaks_of_their_rows_speaks_of_none", ISOLATION,
+    ),
+    mutant(
+        "organization_outlives_its_transaction", "db/pool.py", "set_config('app.organization_id', $1, true)",
+        "set_config('app.organization_id', $1, false)", f"{ISOLATION}::test_the_organization_ends_with_its_transaction",
+    ),
+    mutant(
+        "everybody_sees_the_books", TENANTS, "FOR SELECT TO infin8_operator USING (true)", "FOR SELECT USING (true)",
+        f"{PROBES}::test_L20_their_rows_are_invisible_in_every_table",
+    ),
+    mutant(
+        "existence_told", SCOPES, "    IF FOUND THEN\n        RAISE EXCEPTION 'attempt % does not exist for this organization', v_missing",
+        "    IF FOUND THEN\n        RAISE EXCEPTION 'attempt % does not exist for this organization (%)', v_missing,"
+        " p_organization_id IS DISTINCT FROM nullif(current_setting('app.organization_id', true), '')::uuid",
+        f"{PROBES}::test_L20_every_call_that_speaks_of_their_rows_speaks_of_none", MONEY_GUARDS,
+    ),
+)  # fmt: skip
+
+PROVIDER_MUTANTS = (
+    mutant("sdk_retries", MODEL_API, "max_retries=0", "max_retries=2", f"{PROVIDER}::test_a_refusal_is_not_billed"),
+    mutant(
+        "redirects_followed", MODEL_API, "follow_redirects=False", "follow_redirects=True",
+        f"{PROVIDER}::test_a_redirect_is_not_followed",
+    ),
+    mutant(
+        "request_without_its_uuid", MODEL_API, '"X-Client-Request-Id": str(attempt_id)', '"X-Client-Request-Id": "1"',
+        f"{PROVIDER}::test_the_stored_body_is_sent_byte_for_byte_once_under_the_attempts_uuid",
+    ),
+    mutant(
+        "billed_error_taken_for_free", MODEL_API, "received.is_refused and (usage is None or _is_free(usage))",
+        "received.is_refused", f"{PROVIDER}::test_an_error_with_usage_is_booked",
+    ),
+    mutant(
+        "unclear_status_taken_for_free", MODEL_API, "status >= 300 and status not in _UNCLEAR_STATUSES", "status >= 300",
+        f"{PROVIDER}::test_a_status_that_is_no_evidence_is_unknown",
+    ),
+    mutant(
+        "hang_up_taken_for_free", MODEL_API, "    httpx2.ProxyError,\n", "    httpx2.ProxyError,\n    httpx2.RemoteProtocolError,\n",
+        f"{PROVIDER}::test_a_server_that_hangs_up_without_a_word_is_unknown",
+    ),
+    mutant(
+        "running_usage_taken_for_final", MODEL_API,
+        "if answer is None or (self.stream is not None and not self.stream.is_finished):", "if answer is None:",
+        f"{PROVIDER}::test_a_cut_stream_is_unknown", f"{PROVIDER}::test_a_cut_stream_is_booked_at_the_figure_looked_up",
+    ),
+    mutant(
+        "key_in_an_error", MODEL_API, 'return text.replace(self._key.get_secret_value(), "[key]") if text else text',
+        "return text", f"{PROVIDER}::test_the_key_is_nowhere_but_in_the_request",
+    ),
+    mutant(
+        "id_not_stored_early", MODEL_API, "            await on_generation_id(generation_id)", "            pass",
+        f"{PROVIDER}::test_the_generation_id_of_the_headers_is_told_before_the_first_chunk",
+    ),
+)  # fmt: skip
+
+MUTANTS = (
+    *STATE_MUTANTS, *AUTHORIZING_MUTANTS, *CALLING_MUTANTS, *AMOUNT_MUTANTS, *TENANT_MUTANTS, *PROVIDER_MUTANTS
+)  # fmt: skip

@@ -1,0 +1,157 @@
+"""The forecast beside runs that took place: near in what it expects, never below in what it bounds."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from domain.brief import Brief, brief_from_mapping, parse_brief
+from domain.errors import BadInputError
+from domain.forecast import Forecast, forecast, models_of
+from domain.icp import build_request
+from domain.money import ModelPrice
+from domain.pages import Page, numbered_passages
+from domain.progress import CallKind
+from domain.settings import SpendSettings, StepSettings
+from domain.spend import request_hold
+
+SONAR, MINI = "perplexity/sonar", "openai/gpt-4o-mini"
+
+# Ledgers of two demo runs against the sandbox, September 2025: cost, and the dearest hold of a call by its kind.
+RUNS = {
+    "harborline": (
+        Decimal("0.054685350"),
+        {
+            CallKind.ICP: Decimal("0.021327"),
+            CallKind.COMPETITOR_LABELS: Decimal("0.016672"),
+            CallKind.ARTICLE_OUTLINE: Decimal("0.030318"),
+            CallKind.ARTICLE_SECTION: Decimal("0.00193575"),
+        },
+    ),
+    "tidewheel": (
+        Decimal("0.052871400"),
+        {
+            CallKind.ICP: Decimal("0.016328"),
+            CallKind.COMPETITOR_LABELS: Decimal("0.016107"),
+            CallKind.ARTICLE_OUTLINE: Decimal("0.029151"),
+            CallKind.ARTICLE_SECTION: Decimal("0.00194535"),
+        },
+    ),
+}
+
+
+def price(model: str, input_usd: str, output_usd: str, request_usd: str = "0") -> ModelPrice:
+    return ModelPrice(
+        price_id=UUID(int=1),
+        model=model,
+        input_usd_per_million=Decimal(input_usd),
+        cached_input_usd_per_million=Decimal(input_usd),
+        output_usd_per_million=Decimal(output_usd),
+        usd_per_request=Decimal(request_usd),
+    )
+
+
+PRICES: Mapping[str, ModelPrice] = {
+    SONAR: price(SONAR, "1", "1", "0.005"),
+    MINI: price(MINI, "0.15", "0.60"),
+}
+
+
+def shipped(name: str) -> Brief:
+    return parse_brief(Path(f"briefs/{name}.yaml").read_text(encoding="utf-8"), source=name)
+
+
+def of(brief: Brief, settings: StepSettings | None = None) -> Forecast:
+    return forecast(brief, settings or StepSettings(), PRICES)
+
+
+def a_brief(**fields: object) -> Brief:
+    description = "It sells software that matches invoices to orders for controllers at mid-size distributors " * 3
+    organization = {"name": "A", "url": "https://a.example", "description": description}
+    return brief_from_mapping({"organization": organization, **fields})
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_what_is_expected_is_within_a_tenth_of_what_a_run_cost(name: str) -> None:
+    actual, _ = RUNS[name]
+    expected = of(shipped(name)).expected_usd
+    assert abs(expected - actual) < actual / 10
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_every_hold_of_a_run_is_within_the_worst_of_its_kind(name: str) -> None:
+    _, holds = RUNS[name]
+    lines = {line.kind: line for line in of(shipped(name)).lines}
+    for kind, hold in holds.items():
+        assert hold <= lines[kind].worst_usd / lines[kind].calls_max <= hold * 2
+
+
+def test_the_worst_of_the_profile_holds_for_a_site_that_fills_every_passage() -> None:
+    """Sixty long words to a passage, quotation marks and letters of two bytes among them."""
+    brief, settings = shipped("harborline"), StepSettings()
+    text = 'Die Prüfung "jeder" Rechnung kostet heute viel zu viel Zeit, sagt die Leiterin. ' * 5
+    page = Page(url=f"{brief.organization.url}/p", title="", headings=(), passages=(text[:400],) * 100, content_text="")
+    passages = numbered_passages([page], characters_max=settings.icp.passage_characters_max)
+    request = build_request(brief, passages, route=settings.icp.route, model=SONAR)
+    [line] = [line for line in of(brief).lines if line.kind is CallKind.ICP]
+    assert request_hold(PRICES[SONAR], request) <= line.worst_usd
+
+
+def test_the_sums_are_those_of_the_lines() -> None:
+    found = of(shipped("harborline"))
+    assert found.expected_usd == sum(line.expected_usd for line in found.lines)
+    assert found.worst_usd == sum(line.worst_usd for line in found.lines)
+    assert found.expected_usd < found.worst_usd < found.worst_with_repairs_usd
+    articles = [line for line in found.lines if line.step == "article"]
+    assert found.article_expected_usd * found.articles == sum(line.expected_usd for line in articles)
+    assert found.article_expected_usd < Decimal("0.05")  # what an article should stay below
+
+
+def test_more_articles_cost_their_share_more() -> None:
+    three, six = (of(a_brief(articles={"max": count})) for count in (3, 6))
+    fixed = [line.expected_usd for line in three.lines if line.step != "article"]
+    assert six.expected_usd - sum(fixed) == pytest.approx(2 * (three.expected_usd - sum(fixed)), rel=Decimal("0.01"))
+    assert six.worst_usd > three.worst_usd
+
+
+def test_competitors_that_are_not_named_are_looked_for() -> None:
+    named = of(a_brief(competitors=["https://b.example"]))
+    searched = of(a_brief())
+    assert CallKind.COMPETITOR_DISCOVERY not in {line.kind for line in named.lines}
+    assert CallKind.COMPETITOR_DISCOVERY in {line.kind for line in searched.lines}
+    assert searched.expected_usd > named.expected_usd
+
+
+def test_repairs_are_those_that_the_settings_allow() -> None:
+    none = of(a_brief(), StepSettings(spend=SpendSettings(repairs_max=0)))
+    two = of(a_brief())
+    assert two.worst_usd == none.worst_usd
+    icp_none, icp_two = none.lines[0], two.lines[0]
+    assert icp_none.worst_with_repairs_usd == icp_none.worst_usd
+    assert (
+        icp_two.worst_usd * 2 < icp_two.worst_with_repairs_usd < icp_two.worst_usd * 3
+    )  # the last goes to the cheaper
+
+
+def test_the_cap_bounds_what_is_said_to_be_the_most() -> None:
+    low = of(a_brief(cap_usd="0.02"))
+    assert (low.at_most_usd, low.fits) == (Decimal("0.02"), False)
+    high = of(a_brief(cap_usd="5"))
+    assert (high.at_most_usd, high.fits) == (high.worst_usd, True)
+
+
+def test_a_model_without_a_price_is_named_before_anything_starts() -> None:
+    with pytest.raises(BadInputError, match=f"no price is known for {MINI}, which the .* step asks") as caught:
+        forecast(a_brief(), StepSettings(), {SONAR: PRICES[SONAR]})
+    assert "\n" not in str(caught.value)
+
+
+def test_the_models_are_those_of_every_route() -> None:
+    assert models_of(StepSettings()) == (SONAR, MINI)
+
+
+def test_dearer_prices_make_a_dearer_forecast() -> None:
+    dear = {**PRICES, MINI: price(MINI, "1.5", "6")}
+    assert forecast(a_brief(), StepSettings(), dear).expected_usd > of(a_brief()).expected_usd
