@@ -198,7 +198,8 @@ async def imbalances(operator: Connection, window_seconds: float | None) -> list
 
 
 _WORKFLOW_IMBALANCES = """
-    SELECT organization_id, 'workflow ' || workflow.id AS scope, spent_usd, spent_in_rows_usd, held_usd, held_in_rows_usd
+    SELECT organization_id, 'workflow ' || workflow.id AS scope, spent_usd, spent_in_rows_usd, held_usd,
+        held_in_rows_usd
     FROM intent_workflows AS workflow,
         LATERAL (SELECT coalesce(sum(cost), 0) AS spent_in_rows_usd
                  FROM ai_usage_ledger AS ledger WHERE ledger.workflow_id = workflow.id) AS booked,

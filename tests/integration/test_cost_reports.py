@@ -255,19 +255,22 @@ async def test_L14_both_costs_are_stored_and_a_drift_beyond_the_tolerance_is_a_r
         (DriftKind.COST, Decimal("-0.000056")),
         (DriftKind.COST, Decimal("0.000004")),
     ]
-    assert [(one.provider_cost_usd, one.computed_cost_usd) for one in drifts][0] == (Decimal("0.0001"), computed)
+    assert (drifts[0].provider_cost_usd, drifts[0].computed_cost_usd) == (Decimal("0.0001"), computed)
     assert len(strict) == 3
     assert lax == []
 
 
 async def test_L14_an_answer_from_a_model_outside_the_route_is_a_drift_record(database: TenantDatabase) -> None:
-    till = await with_route(database, (MINI, "sonar"))
-    await till.paid(an_ask(till.workflow, 1), an_answer(None, model="gpt-4o-mini-2024-07-18"))  # an alias of the asked
-    await till.paid(an_ask(till.workflow, 2), an_answer(None, model=SONAR))  # of the route, by an alias in it
-    stranger = await till.paid(an_ask(till.workflow, 3), an_answer(None, model="acme/stranger"))
+    till = await with_route(database, (SONAR, "gpt-4o-mini"))
+    # An alias of what was asked, another model of the route (which names it by an alias), and a stranger.
+    answered = ("sonar", "gpt-4o-mini-2024-07-18", "acme/stranger")
+    *_, stranger = [
+        await till.paid(an_ask(till.workflow, ask, request=chat(SONAR)), an_answer(None, model=model))
+        for ask, model in enumerate(answered, start=1)
+    ]
     async with database.operator.reading() as connection:
         drifts = await cost_reports.drift_records(connection, workflow_id=till.workflow.workflow_id)
     [drift] = [one for one in drifts if one.kind is DriftKind.MODEL]
-    assert (drift.idempotency_key, drift.asked_model, drift.answered_model) == (stranger, MINI, "acme/stranger")
-    assert drift.cost_usd == HOLD
+    assert (drift.idempotency_key, drift.asked_model, drift.answered_model) == (stranger, SONAR, "acme/stranger")
+    assert drift.cost_usd == SONAR_HOLD
     assert drift.computed_cost_usd is None

@@ -28,25 +28,29 @@ import db
 from db import plans, reconciliation, spend, workflows
 from db.pool import Connection, Database
 from domain.errors import PipelineError
-from domain.identifiers import attempt_id_of, organization_id_of, run_transition_id, workflow_id_of
 from domain.money import Usage
 from domain.plans import PlanChange
 from domain.reconciliation import ResolutionKind
 from domain.spend import NewAttempt, ProviderRequest
 from domain.states import State, Step
-from tests.conftest import MadeWorkflow, MakeWorkflow, TenantDatabase, walk
+from tests.conftest import MadeWorkflow, MakeWorkflow, TenantDatabase, legal_path, new_workflow, walk
 from tests.integration.money_cases import DROPPED, Till, an_answer, an_ask, chat
 
 # Everybody's: what they answer depends on no organization.
 WITHOUT_A_TENANT = {
-    "canonical_model", "due_resolution", "price_at", "request_hold", "round_up_usd", "spend_month", "usage_cost", "usd_text",
+    "canonical_model", "due_resolution", "price_at", "request_hold", "round_up_usd", "spend_month", "usage_cost",
+    "usd_text",
     "db.prices.canonical_model", "db.prices.price_of",
     "db.overview.database_time", "db.overview.connected_role",
     "add_model_alias", "add_model_price", "plan_price_at", "set_plan",
     "db.prices.add_alias", "db.prices.add_price", "db.prices.prices_of", "db.plans.plan_history", "db.plans.set_plan",
 }  # fmt: skip
 # Not called with a connection of a role that serves tenants.
-NOT_FOR_TENANTS = {"db.migrate": "run by the database's admin", "db.errors": "no statements", "db.pool": "no statements"}
+NOT_FOR_TENANTS = {
+    "db.migrate": "run by the database's admin",
+    "db.errors": "no statements",
+    "db.pool": "no statements",
+}
 BLIND_FOR_A_REASON = {
     "db.reconciliation.imbalances": "tells of counters that are not the sums of their rows, and there are none",
     "db.reconciliation.due_attempts": "the operator's, who is told of all tenants whatever the organization",
@@ -91,45 +95,45 @@ BY_NAME: dict[str, Callable[[Names], Any]] = {
     "publication_id": lambda n: n.id("publication"),
     "idempotency_key": lambda n: n.id("settled"),
     "ledger_key": lambda n: n.id("settled"),
-    "plan_key": lambda n: PLAN,
-    "by": lambda n: [],
+    "plan_key": lambda _: PLAN,
+    "by": lambda _: [],
     "original": lambda n: n.id("settled"),
-    "key": lambda n: uuid4(),
-    "amount": lambda n: Decimal("0.00001"),
-    "transition_id": lambda n: uuid4(),
-    "decision_id": lambda n: uuid4(),
-    "page_id": lambda n: uuid4(),
-    "claim": lambda n: 4,
-    "ask": lambda n: 9,
-    "step": lambda n: Step.ICP,
-    "expected_state": lambda n: State.ICP_PROCESSING,
-    "next_state": lambda n: State.CANCELLED,
-    "expected_version": lambda n: 4,
-    "revision": lambda n: 1,
-    "section": lambda n: 1,
-    "position": lambda n: 1,
+    "key": lambda _: uuid4(),
+    "amount": lambda _: Decimal("0.00001"),
+    "transition_id": lambda _: uuid4(),
+    "decision_id": lambda _: uuid4(),
+    "page_id": lambda _: uuid4(),
+    "claim": lambda _: 4,
+    "ask": lambda _: 9,
+    "step": lambda _: Step.ICP,
+    "expected_state": lambda _: State.ICP_PROCESSING,
+    "next_state": lambda _: State.CANCELLED,
+    "expected_version": lambda _: 4,
+    "revision": lambda _: 1,
+    "section": lambda _: 1,
+    "position": lambda _: 1,
     "text": lambda n: n.name,
     "domain": lambda n: n.domain,
     "name": lambda n: n.name,
-    "site": lambda n: "a",
-    "sites": lambda n: ["a"],
-    "keyword": lambda n: "a",
-    "url": lambda n: "a",
-    "hub": lambda n: "a",
-    "role": lambda n: "hub",
-    "mode": lambda n: "publish",
-    "target": lambda n: "files",
-    "slug": lambda n: "a",
-    "decision": lambda n: "approved",
-    "is_own_site": lambda n: True,
-    "limit": lambda n: 50,
-    "month": lambda n: this_month(),
-    "cap_usd": lambda n: Decimal(9),
-    "generation_id": lambda n: "gen-probe",
-    "model": lambda n: "openai/gpt-4o-mini",
-    "http_status": lambda n: 200,
-    "result": lambda n: an_answer(),
-    "sources": lambda n: [{"url": "a"}],
+    "site": lambda _: "a",
+    "sites": lambda _: ["a"],
+    "keyword": lambda _: "a",
+    "url": lambda _: "a",
+    "hub": lambda _: "a",
+    "role": lambda _: "hub",
+    "mode": lambda _: "publish",
+    "target": lambda _: "files",
+    "slug": lambda _: "a",
+    "decision": lambda _: "approved",
+    "is_own_site": lambda _: True,
+    "limit": lambda _: 50,
+    "month": lambda _: this_month(),
+    "cap_usd": lambda _: Decimal(9),
+    "generation_id": lambda _: "gen-probe",
+    "model": lambda _: "openai/gpt-4o-mini",
+    "http_status": lambda _: 200,
+    "result": lambda _: an_answer(),
+    "sources": lambda _: [{"url": "a"}],
 }
 BY_TYPE: dict[Any, Any] = {
     str: "a", int: 1, float: 0.001, bool: True, Decimal: Decimal(1), date: date(2025, 1, 1), Any: None,
@@ -140,25 +144,25 @@ BY_FUNCTION: dict[str, dict[str, Callable[[Names], Any]]] = {
     "db.spend.authorize": {"attempts": lambda n: [n.ask()]},
     "db.spend.decisions": {"attempt_ids": lambda n: [n.id("settled"), n.id("reused"), n.id("refused")]},
     "db.spend.dispatch": {"attempt_id": lambda n: n.id("reserved")},
-    "db.spend.store_answer": {"answer": lambda n: an_answer()},
+    "db.spend.store_answer": {"answer": lambda _: an_answer()},
     "db.spend.reject": {"attempt_id": lambda n: n.id("settled")},
-    "db.articles.set_article_state": {"state": lambda n: "FAILED"},
-    "db.articles.store_outline": {"revision": lambda n: 2},
-    "db.publications.store_result": {"state": lambda n: "PUBLISHED"},
-    "db.workflows.set_failure": {"failure": lambda n: None},
+    "db.articles.set_article_state": {"state": lambda _: "FAILED"},
+    "db.articles.store_outline": {"revision": lambda _: 2},
+    "db.publications.store_result": {"state": lambda _: "PUBLISHED"},
+    "db.workflows.set_failure": {"failure": lambda _: None},
     "authorize_attempts": {"asks": lambda n: [spend._ask_facts(n.ask())]},
     "dispatch_attempt": {"attempt_id": lambda n: n.id("reserved")},
-    "store_answer": {"usage": lambda n: {"prompt_tokens": 1, "completion_tokens": 1}},
+    "store_answer": {"usage": lambda _: {"prompt_tokens": 1, "completion_tokens": 1}},
     "reject_answer": {"attempt_id": lambda n: n.id("settled")},
-    "db.keywords.decide_keyword": {"text": lambda n: "a"},
-    "db.reconciliation.due_attempts": {"kinds": lambda n: list(ResolutionKind)},
+    "db.keywords.decide_keyword": {"text": lambda _: "a"},
+    "db.reconciliation.due_attempts": {"kinds": lambda _: list(ResolutionKind)},
     "db.plans.find_organizations": {"text": lambda n: n.domain},
-    "db.cost_reports.drift_records": {"share_max": lambda n: Decimal(0), "usd_max": lambda n: Decimal(0)},
-    "thaw_scope": {"month": lambda n: None},
-    "freeze_scope": {"month": lambda n: None},
-    "db.reconciliation.thaw_scope": {"month": lambda n: None},
-    "db.reconciliation.freeze_scope": {"month": lambda n: None},
-    "check_workflow_cost_limit": {"estimated_cost": lambda n: Decimal("0.0001")},
+    "db.cost_reports.drift_records": {"share_max": lambda _: Decimal(0), "usd_max": lambda _: Decimal(0)},
+    "thaw_scope": {"month": lambda _: None},
+    "freeze_scope": {"month": lambda _: None},
+    "db.reconciliation.thaw_scope": {"month": lambda _: None},
+    "db.reconciliation.freeze_scope": {"month": lambda _: None},
+    "check_workflow_cost_limit": {"estimated_cost": lambda _: Decimal("0.0001")},
 }
 
 
@@ -285,10 +289,13 @@ async def probes_of(database: TenantDatabase) -> dict[str, tuple[Database, Probe
 # Answers ------------------------------------------------------------------------------------------------------
 
 A_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-A_TIME = re.compile(r"datetime\.datetime\([^)]*(\([^)]*\))?[^)]*\)|\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[.\d]*(\+00:00|Z)?|(?<=seconds=)[\d.e-]+")
+A_TIME = re.compile(
+    r"datetime\.datetime\([^)]*(\([^)]*\))?[^)]*\)|(?<=seconds=)[\d.e-]+"
+    r"|\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[.\d]*(\+00:00|Z)?"
+)
 
 
-class Undone(Exception):
+class UndoneError(Exception):
     pass
 
 
@@ -298,8 +305,8 @@ async def undone(database: Database, organization_id: UUID) -> AsyncIterator[Con
         async with database.transaction(organization_id) as connection:
             yield connection
             await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            raise Undone
-    except Undone:
+            raise UndoneError
+    except UndoneError:
         pass
 
 
@@ -314,10 +321,10 @@ async def answer_of(database: Database, as_organization: UUID, names: Names, pro
         if commits:
             async with database.transaction(as_organization) as connection:
                 return plain(await probe(connection, names), names)
-        answer = ""
+        answers = []
         async with undone(database, as_organization) as connection:
-            answer = plain(await probe(connection, names), names)
-        return answer
+            answers.append(plain(await probe(connection, names), names))
+        return answers[0]
     except PipelineError as error:
         return plain((type(error).__name__, str(error), error.facts()), names)
     except asyncpg.PostgresError as error:
@@ -371,9 +378,17 @@ async def insert_row(connection: Connection, table: str, names: Names) -> None:
     )
 
 
+async def _at_work(database: TenantDatabase, domain: str) -> MadeWorkflow:
+    new = new_workflow(domain=domain, cap_usd=Decimal("0.004")).model_copy(update={"settings": {"is_demo_text": True}})
+    async with database.app.transaction(new.organization_id) as connection:
+        await workflows.create_workflow(connection, new)
+        created = MadeWorkflow(new.workflow_id, new.organization_id, name=new.name)
+        return await walk(connection, created, legal_path(State.ICP_PROCESSING))
+
+
 async def furnish(database: TenantDatabase, make_workflow: MakeWorkflow, domain: str) -> Names:
     """An organization with rows in every table: attempts in several states, a failed step that is tried again."""
-    made_workflow = await make_workflow(State.ICP_PROCESSING, domain=domain, cap_usd=Decimal("0.004"))
+    made_workflow = await _at_work(database, domain)
     till = Till(database.app, made_workflow)
     settled = await till.paid(an_ask(till.workflow))
     async with database.app.transaction(made_workflow.organization_id) as connection:
@@ -409,7 +424,12 @@ async def furnish(database: TenantDatabase, make_workflow: MakeWorkflow, domain:
                 connection, names.organization_id, month=this_month(), decision_id=uuid4(), actor="a", reason="b"
             )
         await reconciliation.freeze_scope(
-            connection, names.organization_id, workflow_id=frozen.workflow_id, decision_id=uuid4(), actor="a", reason="b"
+            connection,
+            names.organization_id,
+            workflow_id=frozen.workflow_id,
+            decision_id=uuid4(),
+            actor="a",
+            reason="b",
         )
         change = PlanChange(workflow_cap_usd=Decimal(1), month_cap_usd=Decimal(50), price_usd_per_month=Decimal(9))
         await plans.set_plan(connection, PLAN, change, decision_id=uuid4(), actor="a")
@@ -462,7 +482,7 @@ async def rows_of(database: TenantDatabase, connection: Connection, organization
 
 
 async def test_L20_every_call_that_speaks_of_their_rows_speaks_of_none(database: TenantDatabase, two: Two) -> None:
-    """Under our own name and under theirs, the answer is the one for rows that do not exist; nothing of theirs moves."""
+    """Under our own name and under theirs the answer is that for rows that do not exist; nothing of theirs moves."""
     async with database.admin.connection() as connection:
         before = await rows_of(database, connection, two.theirs.organization_id)
     found, committed = [], []
@@ -619,10 +639,10 @@ async def test_L20_a_workflow_or_organization_of_their_name_is_like_any_other(
     fresh = uuid4()
 
     def workflow(of: Names) -> Probe:
-        return lambda c, n: c.execute(new, of.workflow_id, two.mine.organization_id, of.name)
+        return lambda c, _: c.execute(new, of.workflow_id, two.mine.organization_id, of.name)
 
     def organization(of: Names) -> Probe:
-        return lambda c, n: c.execute(
+        return lambda c, _: c.execute(
             "INSERT INTO organizations (organization_id, domain, name) VALUES ($1, $2, 'a')", fresh, of.domain
         )
 

@@ -42,7 +42,7 @@ class Bill:
         return self.amount if self.says_figure else None
 
 
-@dataclass
+@dataclass(eq=False)
 class Attempt:
     attempt_id: UUID
     workflow: "Workflow"
@@ -68,7 +68,7 @@ class Attempt:
     overrun: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class Workflow:
     workflow_id: UUID
     organization: "Organization"
@@ -81,7 +81,7 @@ class Workflow:
     decisions: dict[UUID, int] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(eq=False)
 class Organization:
     organization_id: UUID
     month_cap: int | None
@@ -127,7 +127,12 @@ class Ledger:
     # authorize ------------------------------------------------------------------------------------------------
 
     def authorize(self, workflow: Workflow, asks: list[Ask], is_due: bool) -> Any:
-        before = (deepcopy(workflow.scope), deepcopy(workflow.organization.months), set(self.attempts), set(self.reused))
+        before = (
+            deepcopy(workflow.scope),
+            deepcopy(workflow.organization.months),
+            set(self.attempts),
+            set(self.reused),
+        )
         answers = []
         for ask in asks:
             answer = self._known(ask) or self._decided(workflow, ask, is_due)
@@ -369,9 +374,8 @@ class Ledger:
         for state in states:
             if workflow.state == "ICP_PROCESSING":
                 for attempt in self.attempts.values():
-                    if attempt.workflow is workflow and attempt.claim == workflow.version:
-                        if attempt.state == "RESERVED":
-                            self._release(attempt, "VOIDED")
+                    if (attempt.workflow, attempt.claim, attempt.state) == (workflow, workflow.version, "RESERVED"):
+                        self._release(attempt, "VOIDED")
             workflow.state, workflow.version = state, workflow.version + 1
             if state == "ICP_PROCESSING":
                 workflow.claims.append(workflow.version)

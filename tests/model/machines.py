@@ -1,6 +1,6 @@
 """How the model-based tests run: a loop and connections of their own, and how much they do.
 
-``MODEL_EXAMPLES=500 MODEL_STEPS=80 pytest tests/model`` looks longer and shrinks what it finds; the normal run is short.
+``MODEL_EXAMPLES=500 MODEL_STEPS=80 pytest tests/model`` looks longer and shrinks what it finds.
 """
 
 import asyncio
@@ -56,12 +56,10 @@ class Bench:
         self._loop.close()
 
 
-def run_machine(
-    tenants: TenantDatabase, machine: Callable[[Bench], RuleBasedStateMachine], limits: settings
-) -> None:
+def run_machine(tenants: TenantDatabase, machine: Callable[[Bench], RuleBasedStateMachine], limits: settings) -> None:
     bench = Bench(tenants)
     try:
-        run_state_machine_as_test(lambda: machine(bench), settings=limits)  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(lambda: machine(bench), settings=limits)  # type: ignore[arg-type]
     finally:
         bench.close()
 

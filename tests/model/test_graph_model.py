@@ -49,6 +49,12 @@ def edges_of_the_design() -> set[tuple[str, str]]:
 
 
 EDGES = edges_of_the_design()
+# From where a step begins by itself; out of the gates, and of what failed, it is a person who moves on.
+BEFORE = {
+    target.removesuffix("_PENDING"): origin
+    for origin, target in EDGES
+    if target.endswith("_PENDING") and (origin == "CREATED" or origin.endswith("_COMPLETED"))
+}
 STATES = sorted({state for edge in EDGES for state in edge})
 
 
@@ -96,7 +102,7 @@ class Row:
         return answer
 
 
-class Undone(Exception):
+class UndoneError(Exception):
     pass
 
 
@@ -200,7 +206,7 @@ class GraphMachine(RuleBasedStateMachine):
     def uses_an_id_twice(self, which: int, pick: int, change: str) -> None:
         row = self.rows[which] if self.rows[which].made else max(self.rows, key=lambda one: one.version)
         asked, _ = row.made[pick % len(row.made)]
-        others = {
+        others: dict[str, dict[str, Any]] = {
             "version": {"expected_version": asked.expected_version + 1},
             "state": {"next_state": State.ICP_FAILED if asked.next_state is State.CANCELLED else State.CANCELLED},
             "workflow": {"expected_state": State.PUBLISH_FAILED},
@@ -212,9 +218,7 @@ class GraphMachine(RuleBasedStateMachine):
         """Two actors, two transitions out of one state at once: one wins, the other is told so."""
         row = self.rows[which]
         exits = row.exits() or ["CANCELLED"]
-        pair = [
-            self._asked(row, row.state, row.version, exits[pick % len(exits)], uuid4()) for pick in (first, second)
-        ]
+        pair = [self._asked(row, row.state, row.version, exits[pick % len(exits)], uuid4()) for pick in (first, second)]
         if any(asked.next_state is State.CANCELLED for asked in pair) and first % 4:
             return
         answers = self.bench.run(together(*[self._ask(asked) for asked in pair]))
@@ -240,10 +244,10 @@ class GraphMachine(RuleBasedStateMachine):
         async def work() -> None:
             async with self.bench.app.transaction(row.organization_id) as connection:
                 await advance(connection, self._asked(row, row.state, row.version, exits[pick % len(exits)], uuid4()))
-                raise Undone
+                raise UndoneError
 
         if exits:
-            with pytest.raises(Undone):
+            with pytest.raises(UndoneError):
                 self.bench.run(work())
 
     @rule(which=st.integers(0, 1), pick=picks, as_itself=st.booleans())
@@ -266,9 +270,7 @@ class GraphMachine(RuleBasedStateMachine):
             wanted = (row.version, True)
         elif row.state in TERMINAL:
             wanted = "terminal"
-        elif row.state == f"{name}_PENDING" or (row.state, f"{name}_PENDING") in EDGES and "COMPLETED" in row.state:
-            wanted = self._model_begins(row, name)
-        elif (row.state, name) == ("CREATED", "ICP"):
+        elif row.state == f"{name}_PENDING" or row.state == BEFORE.get(name):
             wanted = self._model_begins(row, name)
         else:
             wanted = "conflict"
@@ -375,9 +377,10 @@ class GraphMachine(RuleBasedStateMachine):
                 """,
                 row.workflow_id,
             )
+        assert found is not None
         return found["state"], found["version"], list(audit)
 
 
-@pytest.mark.timeout(0 if IS_LONG else 120)
+@pytest.mark.timeout(0 if IS_LONG else 300)
 def test_S1_S3_S4_S5_S6_the_graph_is_its_model(database: TenantDatabase) -> None:
-    run_machine(database, GraphMachine, bounded(examples=60, steps=40))
+    run_machine(database, GraphMachine, bounded(examples=50, steps=40))

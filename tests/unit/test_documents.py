@@ -73,11 +73,9 @@ def test_the_readme_is_short() -> None:
 def _paths_in_backticks(line: str) -> Iterator[str]:
     for token in re.findall(r"`([^`]+)`", line):
         looks_like_path = re.fullmatch(r"\.?[\w./-]+", token) and not token.startswith("/")
-        if (
-            looks_like_path
-            and not token.startswith("published/")
-            and ("/" in token or re.search(r"\.(py|sql|md|toml|lock|yaml)$", token))
-        ):
+        is_placeholder = re.search(r"(^|/)[A-Z]+(/|$)", token) or token.startswith("published/")
+        has_form = "/" in token or re.search(r"\.(py|sql|md|toml|lock|yaml)$", token)
+        if looks_like_path and has_form and not is_placeholder:
             yield token
 
 

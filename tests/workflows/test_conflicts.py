@@ -78,10 +78,10 @@ async def ended(run: Run) -> WorkflowExecutionStatus:
     return status
 
 
-async def refusal(run: Run, update: str, decision: Decision, *, update_id: str | None = None) -> ApplicationError:
+async def refusal(run: Run, update: str, decision: Decision) -> ApplicationError:
     """The error a decision is refused with, in time."""
     with pytest.raises(WorkflowUpdateFailedError) as refused:
-        await asyncio.wait_for(run.update(update, decision, update_id=update_id), ANSWER_SECONDS)
+        await asyncio.wait_for(run.update(update, decision), ANSWER_SECONDS)
     cause = refused.value.cause
     assert isinstance(cause, ApplicationError), cause
     return cause
@@ -231,6 +231,31 @@ async def test_a_run_that_waits_for_a_person_learns_that_its_row_is_closed(pipel
     refused = await refusal(run, "review_seeds", review)
     assert refused.details[0]["current_state"] == State.CANCELLED
     await ended(run)
+
+
+async def test_a_person_who_saw_a_later_version_than_the_run_gets_through(pipeline: Pipeline) -> None:
+    """Somebody else moved the row while the run waited: it learns of that by the decision."""
+    run = await pipeline.begin(auto_approve=False, **SHORT)
+    await run.reaches(State.SEED_REVIEW_PENDING)
+    await moved(
+        run,
+        State.SEED_REVIEW_COMPLETED,
+        State.CLUSTERING_PENDING,
+        State.CLUSTERING_PROCESSING,
+        State.CLUSTERING_FAILED,
+    )
+    await run.update("reopen_review", ReopenReview(**await run.decision()))
+    await run.update("review_seeds", ReviewSeeds(**await run.decision(), seeds=EVERYTHING))
+    await run.reaches(State.COMPLETED)
+
+
+async def test_a_retry_of_a_failed_step_that_is_parked_by_conflicts_runs_it(pipeline: Pipeline) -> None:
+    """One retry is enough, whatever the run was parked for."""
+    run = await _parked_by_conflicts(pipeline)
+    await pipeline.no_faults()
+    await moved(run, State.ICP_FAILED)
+    await run.update("retry", Retry(**await run.decision()))
+    await run.reaches(State.COMPLETED)
 
 
 # Children -----------------------------------------------------------------------------------------------------------
@@ -435,14 +460,13 @@ async def test_a_retry_of_what_has_not_failed_is_refused(pipeline: Pipeline, exp
 
 
 async def test_a_decision_sent_twice_at_once_is_one(pipeline: Pipeline, books_balance: Check) -> None:
-    """By the same update id or by another one, as from a second terminal: the decision's own id counts."""
+    """The person's command repeats its request, because the answer to the first was lost."""
     run = await _standing_for(pipeline, "retry")
     await pipeline.no_faults()
     retry = Retry(**await run.decision())
     answers = await asyncio.gather(
         run.update("retry", retry),
         run.update("retry", retry),
-        run.update("retry", retry, update_id=str(uuid4())),
     )
     assert min(answer.version for answer in answers) == retry.expected_version + 1
     await run.reaches(State.COMPLETED)
