@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from config import Settings
 
 SHOWS_TRACEBACKS = "DEBUG"
-TRY, RUN, DECIDE, LOOK = "Trying out", "Runs", "People's decisions", "Looking"
+TRY, RUN, DECIDE, LOOK, OPERATE = "Trying out", "Runs", "People's decisions", "Looking", "Operating"
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="kept in the audit")]
 
 
 class CommandLine(TyperGroup):
@@ -399,6 +400,51 @@ def costs(
     from commands import reading
 
     run(lambda session: reading.costs(session, workflow, by), json=json)
+
+
+@app.command(rich_help_panel=OPERATE)
+def reconcile(json: Json = False) -> None:
+    """Resolves open holds, compares rows with runs, and tells what is left. Workers do the same on a schedule."""
+    from commands import reconciling
+
+    run(reconciling.reconcile, json=json)
+
+
+@app.command(rich_help_panel=OPERATE)
+def thaw(workflow: Workflow, reason: Reason, actor: Actor = None, json: Json = False) -> None:
+    """Lets a frozen run, and its organization's frozen months, spend again."""
+    from commands import reconciling
+
+    run(lambda session: reconciling.thaw(session, workflow, reason), json=json, actor=actor)
+
+
+@app.command(rich_help_panel=OPERATE)
+def freeze(
+    workflow: Workflow,
+    reason: Reason,
+    month: Annotated[bool, typer.Option("--month", help="the whole organization, this month")] = False,
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """No new paid calls for a run; what is in flight is still booked."""
+    from commands import reconciling
+
+    run(lambda session: reconciling.freeze(session, workflow, reason, month=month), json=json, actor=actor)
+
+
+@app.command(rich_help_panel=OPERATE)
+def correct(
+    row: Annotated[str, typer.Argument(metavar="ROW", help="a ledger row's key; see `costs ID --json`")],
+    usd: Annotated[str, typer.Argument(metavar="USD", help="a refund is below 0: write it after --")],
+    reason: Reason,
+    key: Annotated[str | None, typer.Option("--key", metavar="UUID", help="the same again adds nothing")] = None,
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """A correction or refund as a linked ledger row: `correct ROW --reason TEXT -- -0.0042`."""
+    from commands import reconciling
+
+    run(lambda session: reconciling.correct(session, row, usd, reason, key), json=json, actor=actor)
 
 
 def _write_what_the_terminal_can_show() -> None:

@@ -2,7 +2,7 @@
 -- round. A round begins when the cap is above the one that the last round's alerts were about.
 
 CREATE TABLE spend_alerts (
-    alert_id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    alert_id uuid NOT NULL DEFAULT gen_random_uuid(),
     organization_id uuid NOT NULL REFERENCES organizations,
     workflow_id uuid,
     month date,
@@ -14,6 +14,7 @@ CREATE TABLE spend_alerts (
     is_refusal boolean NOT NULL,
     attempt_id uuid NOT NULL,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (alert_id, organization_id),
     CONSTRAINT alert_once_per_threshold
         UNIQUE NULLS NOT DISTINCT (organization_id, workflow_id, month, round, threshold_percent),
     CONSTRAINT alert_names_one_scope CHECK (num_nonnulls(workflow_id, month) = 1),

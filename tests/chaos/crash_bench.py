@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -25,8 +27,9 @@ from sandbox.postgres import RunningPostgres, socket_dsn
 from sandbox.processes import EXEC_TIED
 from sandbox.server import RunningSandbox, start_sandbox_server
 from tests.chaos.cells import Cell, Failpoint, Fault, Moment, Side, Trial, failpoints_of
-from tests.chaos.checkers import BillLine, bill_lines
+from tests.chaos.checkers import BillLine, Findings, bill_lines, check_money_and_state
 from tests.chaos.crash_child import ACTIVITY_FAILED, CANCELLED, DONE
+from tests.chaos.mending import reconcile_until_closed
 from tests.conftest import MadeWorkflow, TenantDatabase, walk
 
 ROOT = Path(__file__).parents[2]
@@ -166,7 +169,7 @@ class Lane:
         )
         organization_id = organization_id_of(brief.organization.url)
         name = f"{cell} {uuid4()}"
-        settings = StepSettings(is_demo_text=True, spend=SpendSettings(call_timeout_seconds=5))
+        settings = StepSettings(is_demo_text=True, spend=SpendSettings(call_timeout_seconds=1))
         new = NewWorkflow(
             workflow_id=workflow_id_of(organization_id, name),
             organization_id=organization_id,
@@ -213,6 +216,17 @@ class Lane:
             outcome.troubles.append(f"is in {state}, wanted {wanted_state}")
 
 
+@dataclass
+class Report:
+    """``before`` is what was found when every cell had ended, ``after`` when the reconciler had closed what was open."""
+
+    outcomes: list[Outcome]
+    bill: list[BillLine]
+    before: Findings
+    after: Findings
+    resolved: Counter[str]
+
+
 async def run_cells(
     cells: Sequence[Cell],
     *,
@@ -221,23 +235,27 @@ async def run_cells(
     database: TenantDatabase,
     folder: Path,
     lanes: int = 4,
-) -> tuple[list[Outcome], list[BillLine]]:
-    """Every cell, ``lanes`` at a time; with the whole bill of their providers."""
+) -> Report:
+    """Every cell, ``lanes`` at a time, each lane with a provider of its own."""
     waiting = list(reversed(cells))
     outcomes: list[Outcome] = []
-    bill: list[BillLine] = []
 
-    async def work(number: int) -> None:
-        lane_folder = folder / str(number)
-        lane_folder.mkdir()
-        sandbox = await start_sandbox_server(lane_folder)
-        lane = Lane(number, zygote, postgres, database, sandbox, lane_folder)
-        try:
-            while waiting:
-                outcomes.append(await lane.run(waiting.pop()))
-            bill.extend(await lane.bill())
-        finally:
-            await sandbox.stop()
+    async def work(lane: Lane) -> None:
+        while waiting:
+            outcomes.append(await lane.run(waiting.pop()))
 
-    await asyncio.gather(*(work(number) for number in range(lanes)))
-    return outcomes, bill
+    async with AsyncExitStack() as exits:
+        made: list[Lane] = []
+        for number in range(lanes):
+            lane_folder = folder / str(number)
+            lane_folder.mkdir()
+            sandbox = await start_sandbox_server(lane_folder)
+            exits.push_async_callback(sandbox.stop)
+            made.append(Lane(number, zygote, postgres, database, sandbox, lane_folder))
+        await asyncio.gather(*(work(lane) for lane in made))
+        bill = [line for lane in made for line in await lane.bill()]
+        before = await check_money_and_state(database.admin, bill, may_be_unknown=True)
+        resolved = await reconcile_until_closed(database.operator, [lane.sandbox.url for lane in made])
+        bill = [line for lane in made for line in await lane.bill()]
+    after = await check_money_and_state(database.admin, bill, may_be_unknown=False)
+    return Report(outcomes, bill, before, after, resolved)

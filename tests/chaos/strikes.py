@@ -59,6 +59,21 @@ class Scene:
         self.struck.append((fault, datetime.now(UTC)))
 
 
+    async def start_spares(self) -> list[WorkerChild]:
+        """A whole shift more, up and working."""
+        spares = [self.start_worker(slot) for slot in range(len(self.slots))]
+        for child in spares:
+            await child.is_up()
+        return spares
+
+    async def relieve(self, spares: list[WorkerChild]) -> None:
+        """SIGKILL of the whole shift at once."""
+        dying, self.slots = self.slots, spares
+        for child in dying:
+            await child.kill()
+            self.kills += 1
+
+
 Strike = Callable[[Scene, Random], Awaitable[None]]
 
 
@@ -77,14 +92,15 @@ async def kill_at_a_crash_point(scene: Scene, draws: Random) -> None:
         await holder.hold(moment, run.ref.workflow_id)
         with contextlib.suppress(AssertionError):  # it is past that moment, or far from it
             await holder.all_reached(seconds=2.5)
-        for slot in range(len(scene.slots)):
-            await scene.replace(slot)
+        spares = await scene.start_spares()
+        await scene.relieve(spares)
         await holder.cut_waiting()
     scene.over("crash point")
 
 
 async def kill_while_publishing(scene: Scene, draws: Random) -> None:
     """The workers die while some article is on its way to its target."""
+    spares = await scene.start_spares()
     for _ in range(60):
         rows = await scene.pipeline.database.admin.fetch(
             "SELECT 1 FROM publications WHERE state = 'PENDING' UNION ALL "
@@ -94,8 +110,7 @@ async def kill_while_publishing(scene: Scene, draws: Random) -> None:
             break
         await asyncio.sleep(0.05)
     await asyncio.sleep(draws.uniform(0, 0.1))
-    for slot in range(len(scene.slots)):
-        await scene.replace(slot)
+    await scene.relieve(spares)
     scene.over("publish")
 
 

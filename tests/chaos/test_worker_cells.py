@@ -296,7 +296,7 @@ async def test_network_between_worker_and_postgres(trouble: str, stack: Stack, p
         folder = stack.folder / f"p{len(trouble)}"
         proxy = await exits.enter_async_context(postgres_proxy(folder, stack.postgres.socket_dir))
         exits.push_async_callback(crew.end_all)
-        runs = await started(pipeline, 3)
+        runs = await started(pipeline, 2)
         dsn = socket_dsn(folder, "infin8_app", pipeline.database.name)
         await crew.start(INFIN8_POSTGRES_DSN=dsn).is_up()
         await make_trouble(proxy, trouble)
@@ -307,7 +307,7 @@ async def make_trouble(proxy: PostgresProxy, trouble: str) -> None:
     draws = seeded(SEED, trouble)
     match trouble:
         case "delays":
-            proxy.delay_seconds = draws.uniform(0.005, 0.02)
+            proxy.delay_seconds = draws.uniform(0.002, 0.008)
         case "half-opens":
             for _ in range(2):
                 await asyncio.sleep(draws.uniform(0.5, 1.5))

@@ -496,8 +496,8 @@ async def provider(tmp_path: Path) -> AsyncIterator[Provider]:
     model = LanguageModel(
         base_url=f"{server.url}/v1",
         api_key=SecretStr("sandbox"),
-        timeout_seconds=5,
-        look_up_attempts=1,
+        timeout_seconds=30,
+        look_up_attempts=2,
         look_up_delay_seconds=0,
     )
     yield Provider(server, model)

@@ -22,7 +22,15 @@ from domain.states import State, Step
 from tests.conftest import MadeWorkflow, MakeWorkflow, TenantDatabase
 
 # Everybody's, and nobody's in particular. A new table is either named here or protected.
-TABLES_WITHOUT_A_TENANT = {"plans", "legal_transitions", "model_prices", "model_aliases", "schema_migrations"}
+TABLES_WITHOUT_A_TENANT = {
+    "plans",
+    "plan_changes",
+    "legal_transitions",
+    "model_prices",
+    "model_aliases",
+    "price_changes",
+    "schema_migrations",
+}
 
 # Beside SELECT on everything; the operator has nothing else at all.
 WRITABLE_BY_THE_APPLICATION = {

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
+from itertools import product
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -165,20 +166,17 @@ async def test_a_lost_claim_is_noticed_and_the_run_goes_on(pipeline: Pipeline, b
 
 
 async def test_three_lost_transitions_park_and_a_retry_wakes(pipeline: Pipeline, books_balance: Check) -> None:
+    """The card says what happened and what helps; until then nothing more is asked."""
     run = await _parked_by_conflicts(pipeline)
     asked = await run.rows(_ATTEMPTS)
     await pipeline.no_faults()
-    assert await run.rows(_ATTEMPTS) == asked  # it asks for nothing more by itself
-    await run.update("retry", Retry(**await run.decision()))
-    await run.reaches(State.COMPLETED)
-    await books_balance(run)
-
-
-async def test_a_run_parked_by_conflicts_says_so_on_its_card(pipeline: Pipeline) -> None:
-    run = await _parked_by_conflicts(pipeline)
     text = await card(run)
     assert "parked: three lost transitions in a row" in text
     assert f"starter.py retry {run.ref.workflow_id}" in text
+    assert await run.rows(_ATTEMPTS) == asked
+    await run.update("retry", Retry(**await run.decision()))
+    await run.reaches(State.COMPLETED)
+    await books_balance(run)
 
 
 async def _parked_by_conflicts(pipeline: Pipeline) -> Run:
@@ -415,11 +413,13 @@ async def test_a_completed_row_without_a_run_refuses_and_the_run_ends(pipeline: 
 # Decisions out of date, out of place, twice -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("update", ["review_seeds", "approve_articles", "redo_article", "reopen_review", "retry"])
-async def test_a_decision_of_another_version_is_refused(pipeline: Pipeline, update: str) -> None:
-    run = await _standing_for(pipeline, update)
+@pytest.mark.parametrize(
+    "updates", [("review_seeds",), ("approve_articles", "redo_article"), ("reopen_review",), ("retry",)]
+)
+async def test_a_decision_of_another_version_is_refused(pipeline: Pipeline, updates: tuple[str, ...]) -> None:
+    run = await _standing_for(pipeline, updates[0])
     progress = await run.progress()
-    for version in (progress.version - 1, progress.version + 1):
+    for update, version in product(updates, (progress.version - 1, progress.version + 1)):
         refused = await refusal(run, update, await _decision(run, update, expected_version=version))
         assert refused.type == "WorkflowTransitionError"
         assert refused.details[0]["current_state"] == progress.state
@@ -427,34 +427,26 @@ async def test_a_decision_of_another_version_is_refused(pipeline: Pipeline, upda
     assert (await run.progress()).version == progress.version
 
 
-async def test_a_cap_is_raised_whatever_has_happened_since(pipeline: Pipeline) -> None:
+async def test_a_cap_is_raised_whatever_has_happened_since_and_never_lowered(pipeline: Pipeline) -> None:
     """It is no transition: a decision that was made looking at an earlier version still allows more money."""
     run = await pipeline.begin(auto_approve=False, **SHORT)
     await run.reaches(State.SEED_REVIEW_PENDING)
-    progress = await run.update(
-        "raise_cap", RaiseCap(**{**await run.decision(), "expected_version": 1}, cap_usd=Decimal(2))
-    )
+    stale = {**await run.decision(), "expected_version": 1}
+    progress = await run.update("raise_cap", RaiseCap(**stale, cap_usd=Decimal(2)))
     assert progress.cap_usd == Decimal(2)
-
-
-async def test_a_cap_is_never_lowered(pipeline: Pipeline) -> None:
-    run = await pipeline.begin(auto_approve=False, **SHORT)
-    await run.reaches(State.SEED_REVIEW_PENDING)
-    lower = RaiseCap(**await run.decision(), cap_usd=Decimal("0.50"))
-    refused = await refusal(run, "raise_cap", lower)
+    refused = await refusal(run, "raise_cap", RaiseCap(**await run.decision(), cap_usd=Decimal("1.50")))
     assert refused.type == "BadInputError"
     assert "can only be raised" in refused.message
-    assert (await run.progress()).cap_usd == Decimal(1)
+    assert (await run.progress()).cap_usd == Decimal(2)
 
 
-@pytest.mark.parametrize(
-    "expected_state", [State.SEED_REVIEW_PENDING, State.ICP_PROCESSING, State.CREATED, State.ICP_FAILED]
-)
-async def test_a_retry_of_what_has_not_failed_is_refused(pipeline: Pipeline, expected_state: State) -> None:
+async def test_a_retry_of_what_has_not_failed_is_refused(pipeline: Pipeline) -> None:
+    """Each at once, and the run takes the right decision afterwards."""
     run = await pipeline.begin(auto_approve=False, **SHORT)
     await run.reaches(State.SEED_REVIEW_PENDING)
-    refused = await refusal(run, "retry", Retry(**{**await run.decision(), "expected_state": expected_state}))
-    assert refused.type in ("WorkflowTransitionError", "BadInputError")
+    for state in (State.SEED_REVIEW_PENDING, State.ICP_PROCESSING, State.CREATED, State.ICP_FAILED):
+        refused = await refusal(run, "retry", Retry(**{**await run.decision(), "expected_state": state}))
+        assert refused.type in ("WorkflowTransitionError", "BadInputError"), state
     await run.update("review_seeds", ReviewSeeds(**await run.decision(), seeds=EVERYTHING))
     await run.reaches(State.COMPLETED)
 
