@@ -79,8 +79,12 @@ class Settings(BaseSettings):
 
     @property
     def uses_sandbox(self) -> bool:
-        """The sandbox answers for the models: never chosen silently when a key is there."""
-        return self.sandbox_url is not None and self.account_key is None and self.llm_base_url is None
+        """The sandbox answers for the models: named as the base URL, or there while no account is set up."""
+        if self.sandbox_url is None:
+            return False
+        if self.llm_base_url:
+            return self.llm_base_url.startswith(self.sandbox_url)
+        return self.account_key is None
 
     @property
     def account_key(self) -> SecretStr | None:

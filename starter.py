@@ -185,6 +185,7 @@ def start(
     description: Annotated[str | None, typer.Option(help="without a file: 20 words or more on what it sells")] = None,
     competitor: Annotated[list[str] | None, typer.Option(metavar="URL", help="without a file: up to ten")] = None,
     articles: Annotated[int | None, typer.Option(help="without a file: at most so many")] = None,
+    forecast: Annotated[bool, typer.Option("--forecast", help="say what it would cost and start nothing")] = False,
     wait: Wait = False,
     actor: Actor = None,
     json: Json = False,
@@ -195,6 +196,10 @@ def start(
     parsed = read_brief(brief, BriefFlags(company, url, description, competitor or (), articles), cap)
     checked_name(name, parsed)
 
+    if forecast:
+        from commands.starting import forecast_and_tell
+
+        run(lambda session: forecast_and_tell(session, parsed, auto_approve=auto_approve), json=json)
     from commands.starting import start_and_tell
 
     run(
@@ -394,12 +399,113 @@ def costs(
     by: Annotated[
         str | None, typer.Option(metavar="KEYS", help="sums by month, model, step, slot, workflow, organization")
     ] = None,
+    top: Annotated[int | None, typer.Option(min=1, metavar="N", help="the dearest runs")] = None,
+    waste: Annotated[bool, typer.Option("--waste", help="rejected, unknown, written off, cancelled")] = False,
+    margin: Annotated[bool, typer.Option("--margin", help="plan price less cost, by organization")] = False,
+    drift: Annotated[bool, typer.Option("--drift", help="where the provider's figure or model was another")] = False,
+    month: Annotated[str | None, typer.Option(metavar="YYYY-MM", help="of this month only")] = None,
     json: Json = False,
 ) -> None:
-    """The ledger, line by line or summed."""
-    from commands import reading
+    """The ledger, line by line, summed, or as a report."""
+    from commands import costing, reading
 
+    flags = costing.CostFlags(by, top, waste, margin, drift, month)
+    if flags.reports or flags.month:
+        run(lambda session: costing.report(session, workflow, flags), json=json)
     run(lambda session: reading.costs(session, workflow, by), json=json)
+
+
+prices_app = typer.Typer(help="Prices of models.", invoke_without_command=True)
+plans_app = typer.Typer(help="Plans and their caps.", invoke_without_command=True)
+app.add_typer(prices_app, name="prices", rich_help_panel=OPERATE)
+app.add_typer(plans_app, name="plans", rich_help_panel=OPERATE)
+
+
+@prices_app.callback()
+def prices(context: typer.Context, json: Json = False) -> None:
+    """Every price with its period, and whether it was used."""
+    if context.invoked_subcommand is None:
+        from commands import pricing
+
+        run(pricing.list_, json=json)
+
+
+@prices_app.command(name="add")
+def prices_add(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML or JSON")],
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Adds prices from a file, all or none; the price that runs ends where a new one begins."""
+    from commands import pricing
+
+    run(lambda session: pricing.add(session, file), json=json, actor=actor)
+
+
+@prices_app.command(name="recompute")
+def prices_recompute(
+    ledger: Annotated[str | None, typer.Argument(metavar="[LEDGER_ID]")] = None,
+    workflow: Annotated[str | None, typer.Option("--workflow", metavar="ID", help="all rows of a run")] = None,
+    json: Json = False,
+) -> None:
+    """Booked costs computed again from usage and price row; 4 when one differs."""
+    from commands import pricing
+
+    run(lambda session: pricing.recompute_(session, ledger, workflow), json=json)
+
+
+@plans_app.callback()
+def plans(context: typer.Context, json: Json = False) -> None:
+    """Plans with their caps and prices."""
+    if context.invoked_subcommand is None:
+        from commands import planning
+
+        run(planning.list_, json=json)
+
+
+@plans_app.command(name="set")
+def plans_set(
+    plan: str,
+    workflow_cap: Annotated[str | None, typer.Option(metavar="USD")] = None,
+    month_cap: Annotated[str | None, typer.Option(metavar="USD")] = None,
+    price: Annotated[str | None, typer.Option(metavar="USD", help="what the plan costs a month")] = None,
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Makes a plan, or changes what is given of one."""
+    from commands import planning
+
+    run(
+        lambda session: planning.set_(session, plan, workflow_cap=workflow_cap, month_cap=month_cap, price=price),
+        json=json,
+        actor=actor,
+    )
+
+
+@app.command(rich_help_panel=OPERATE)
+def plan(
+    organization: Annotated[str, typer.Argument(metavar="ORG", help="domain, name or id")],
+    new_plan: Annotated[str | None, typer.Option("--set", metavar="PLAN")] = None,
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Which plan an organization has; --set gives it another."""
+    from commands import planning
+
+    run(lambda session: planning.plan(session, organization, new_plan), json=json, actor=actor)
+
+
+@app.command(rich_help_panel=OPERATE)
+def alerts(
+    workflow: Annotated[str | None, typer.Argument(metavar="[ID]", help="of one run")] = None,
+    org: Annotated[str | None, typer.Option("--org", metavar="ORG", help="of one organization")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
+    json: Json = False,
+) -> None:
+    """What came to 50, 80 or 100 % of its cap, the youngest first."""
+    from commands import planning
+
+    run(lambda session: planning.alerts(session, workflow, org, limit), json=json)
 
 
 @app.command(rich_help_panel=OPERATE)

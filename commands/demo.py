@@ -26,7 +26,7 @@ from commands.local_stack import (
 )
 from commands.session import Session
 from commands.snapshot import Snapshot
-from commands.starting import start
+from commands.starting import forecast_line, start
 from commands.steps import PUBLISHED
 from commands.terminal import Terminal
 from commands.watching import Follower, exit_of, status_object
@@ -103,6 +103,7 @@ async def _run(session: Session, brief: Brief, *, is_own: bool) -> ExitCode:
     found = FoundWorkflow.model_validate(started.record, from_attributes=True)
     url = session.ui_url(found.organization_id, found.workflow_id)
     session.terminal.say(f"  watch it in the Temporal UI  {url}")
+    session.terminal.say(f"  {await forecast_line(session, brief, steps)}")
     session.terminal.say()
     async with _way_back(session, found, is_own=is_own):
         snapshot = await Follower(session, found, shows_sum=False).follow()

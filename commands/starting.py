@@ -158,6 +158,15 @@ async def _load(session: Session, new: NewWorkflow) -> WorkflowRecord | None:
         return await load_workflow(connection, new.workflow_id)
 
 
+async def forecast_and_tell(session: Session, brief: Brief, *, auto_approve: bool) -> ExitCode:
+    """``start --forecast``: what the brief would cost with the settings it would be started with."""
+    from commands.costing import tell_forecast
+    from commands.local_stack import settings_of_worker
+
+    settings = settings_of_worker(session.settings).step_settings(auto_approve_seeds=auto_approve)
+    return await tell_forecast(session, brief, settings)
+
+
 async def start_and_tell(
     session: Session, brief: Brief, *, name: str | None, auto_approve: bool, waits: bool
 ) -> ExitCode:
@@ -170,6 +179,8 @@ async def start_and_tell(
     facts = started_object(session, started) | {"warnings": list(brief_warnings(brief))}
     for warning in brief_warnings(brief):
         session.terminal.note(f"note: {warning}")
+    if not session.terminal.as_json:
+        session.terminal.say(f"  {await forecast_line(session, brief, settings)}")
     record = started.record
     if waits:
         found = FoundWorkflow.model_validate(record, from_attributes=True)
@@ -179,6 +190,16 @@ async def start_and_tell(
     else:
         _tell(session, started, facts["ui_url"])
     return ExitCode.DONE
+
+
+async def forecast_line(session: Session, brief: Brief, settings: StepSettings) -> str:
+    """For people; a start never fails for want of a forecast."""
+    from commands.costing import forecast_of, forecast_words
+
+    try:
+        return forecast_words(await forecast_of(session, brief, settings))
+    except BadInputError as error:
+        return f"no forecast: {error}"
 
 
 def _tell(session: Session, started: Started, ui_url: str | None) -> None:

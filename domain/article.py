@@ -824,7 +824,7 @@ def _grounded_block(
 # Passages are mostly of the Latin script (a byte or two per character, quotation marks escaped twice); the rest of a
 # request is prompt, schema, brief and article facts. The hold itself is always taken from the request's real bytes.
 _BYTES_PER_PASSAGE_CHARACTER = 1.5
-_OUTLINE_OVERHEAD_BYTES = 9_000
+_OUTLINE_OVERHEAD_BYTES = 17_000
 _SECTION_OVERHEAD_BYTES = 8_000
 _MESSAGES_PER_REQUEST = 2
 

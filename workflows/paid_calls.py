@@ -144,7 +144,7 @@ async def _outcome(context: CallContext, one: _Asking, decision: Decision) -> Ca
         PaidCallActivities.call_provider,
         PaidCall(claim=context.claim, attempt_id=decision.attempt_id),
         context.settings.timeouts,
-        f"{context.summary}: {one.spec().model}, ask {one.ask}, at most ${decision.hold_usd:f}",
+        f"{context.summary}: {decision.model or one.spec().model}, ask {one.ask}, at most ${decision.hold_usd:f}",
         queue=context.queue,
     )
 

@@ -3,6 +3,7 @@
 The oracle of the money is the provider's own bill; the ledger is never checked against itself alone.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,7 +56,9 @@ def bill_lines(facts: Iterable[Mapping[str, Any]]) -> list[BillLine]:
 async def check_money_and_state(admin: AdminSession, bill: Sequence[BillLine], *, may_be_unknown: bool) -> Findings:
     """Everything in the database, which nobody writes to any more."""
     findings = Findings()
-    attempts = {row["attempt_id"]: row for row in await admin.fetch("SELECT * FROM spend_attempts")}
+    attempts: dict[UUID, Mapping[str, Any]] = {
+        row["attempt_id"]: dict(row) for row in await admin.fetch("SELECT * FROM spend_attempts")
+    }
     findings.attempts = len(attempts)
     charged = _charged(findings, attempts, bill)
     booked = await _booked(findings, admin)
@@ -141,7 +144,7 @@ async def _check_audit(findings: Findings, admin: AdminSession) -> None:
     """S1 and S3: gapless, legal, from CREATED to the state of the row."""
     trails: dict[UUID, list[Mapping[str, Any]]] = {}
     for row in await admin.fetch("SELECT * FROM workflow_transitions ORDER BY workflow_id, seq"):
-        trails.setdefault(row["workflow_id"], []).append(row)
+        trails.setdefault(row["workflow_id"], []).append(dict(row))
     for row in await admin.fetch("SELECT id, state, version FROM intent_workflows"):
         fault = _audit_fault(trails.get(row["id"], []), row["state"], row["version"])
         if fault:
@@ -160,6 +163,10 @@ def _audit_fault(trail: Sequence[Mapping[str, Any]], state: str, version: int) -
     return None if folded == state else f"it ends in {folded}, the row is in {state}"
 
 
+def _pages_in(output_dir: Path) -> Counter[str]:
+    return Counter(page.stem for page in output_dir.rglob("*.html") if page.name != "index.html")
+
+
 async def check_published(findings: Findings, admin: AdminSession, output_dir: Path) -> None:
     """Each article that stands published exists once at its target, and nothing else does."""
     rows = await admin.fetch(
@@ -168,7 +175,7 @@ async def check_published(findings: Findings, admin: AdminSession, output_dir: P
         FROM publications JOIN articles USING (article_id)
         """
     )
-    pages = Counter(page.stem for page in output_dir.rglob("*.html") if page.name != "index.html")
+    pages = await asyncio.to_thread(_pages_in, output_dir)
     out = Counter(row["slug"] for row in rows if row["state"] in ("PUBLISHED", "UNCHANGED"))
     begun = Counter(row["slug"] for row in rows)
     for slug in sorted(pages | begun):

@@ -132,7 +132,9 @@ class Lane:
         await self._judge(outcome, journal)
         return outcome
 
-    async def _child(self, outcome: Outcome, journal: Path, name: str, point: Failpoint | None, *, cancels: bool) -> int:
+    async def _child(
+        self, outcome: Outcome, journal: Path, name: str, point: Failpoint | None, *, cancels: bool
+    ) -> int:
         cell = outcome.cell
         hangs = cell.fault is Fault.PROVIDER_HANG
         return await self.zygote.child(
@@ -198,9 +200,12 @@ class Lane:
         async with httpx2.AsyncClient() as http:
             return bill_lines((await http.get(f"{self.sandbox.url}/bill")).json())
 
+    def _facts(self, journal: Path) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in journal.read_text().splitlines()]
+
     async def _judge(self, outcome: Outcome, journal: Path) -> None:
         """The cell was struck as often as it says, and its work is done."""
-        facts = [json.loads(line) for line in journal.read_text().splitlines()]
+        facts = self._facts(journal)
         outcome.strikes = [fact["struck"] for fact in facts if "struck" in fact]
         wanted = [str(point.fault) for point in failpoints_of(outcome.cell)]
         if outcome.strikes != wanted:
@@ -218,7 +223,7 @@ class Lane:
 
 @dataclass
 class Report:
-    """``before`` is what was found when every cell had ended, ``after`` when the reconciler had closed what was open."""
+    """``before`` is what was found when every cell had ended, ``after`` when the reconciler had closed the rest."""
 
     outcomes: list[Outcome]
     bill: list[BillLine]

@@ -1,4 +1,4 @@
-"""One worker's life at ledger level: the real activities, in a process of its own, until they are done or a fault strikes.
+"""One worker's life at ledger level: the real activities, in a process of their own, until a fault strikes or they end.
 
 Run as a process it is a zygote: everything is imported once, and each line of JSON on stdin forks a child that works
 and dies. What Temporal would remember (which activities completed, with what) is a journal, a file of JSON lines that
@@ -77,7 +77,7 @@ class ChildTask:
     def read(cls, facts: dict[str, Any]) -> "ChildTask":
         point = facts.pop("failpoint")
         ref = WorkflowRef.model_validate(facts.pop("ref"))
-        paths = {name: Path(facts.pop(name)) for name in ("socket_dir", "journal", "scratch")}
+        paths: dict[str, Any] = {name: Path(facts.pop(name)) for name in ("socket_dir", "journal", "scratch")}
         known = Failpoint(Fault(point["fault"]), Moment(point["moment"]), Side(point["side"])) if point else None
         return cls(**facts, **paths, ref=ref, failpoint=known)
 
@@ -266,7 +266,7 @@ def put_failpoints(child: Child) -> None:
         if seen[id(received)] == 2:  # the headers came first, now the first piece of the body
             await child.reach(Moment.BODY, Side.BEFORE)
 
-    language_model_module._note_generation_id = note
+    setattr(language_model_module, note_generation_id.__name__, note)
 
 
 class Crew:

@@ -60,22 +60,21 @@ class Holder:
         await self._exit.__aexit__(None, None, None)
 
     async def hold(self, name: str, workflow_id: UUID) -> None:
-        await self._connection.execute(
-            "SELECT pg_advisory_lock($1, hashtext($2))", HOLDS[name][0], str(workflow_id)
-        )
+        await self._connection.execute("SELECT pg_advisory_lock($1, hashtext($2))", HOLDS[name][0], str(workflow_id))
         self.held.add((HOLDS[name][0], workflow_id))
 
     async def all_reached(self, seconds: float = 40) -> None:
         """Every run that is held stands at its moment now."""
 
         async def waiting() -> bool:
-            return await self._connection.fetchval(
+            standing: int = await self._connection.fetchval(
                 """
                 SELECT count(DISTINCT (classid, objid)) FROM pg_locks
                 JOIN pg_database ON pg_database.oid = pg_locks.database
                 WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()
                 """
-            ) == len(self.held)
+            )
+            return standing == len(self.held)
 
         await eventually(waiting, f"{len(self.held)} runs to stand at their moments", seconds)
 

@@ -71,7 +71,9 @@ async def finish(run: Run, seconds: float) -> list[str]:
     actions: list[str] = []
     try:
         async with asyncio.timeout(seconds):
-            while not await _has_ended(run, actions):
+            while True:
+                if await _has_ended(run, actions):
+                    break
                 await asyncio.sleep(0.25)
     except TimeoutError:
         progress = await run.progress()

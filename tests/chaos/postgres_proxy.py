@@ -83,7 +83,9 @@ class _Link:
 
     async def _delay(self) -> None:
         """Half-open: both ends stay connected and nothing passes, for as long as it lasts."""
-        while self.proxy.swallows:
+        while True:
+            if not self.proxy.swallows:
+                break
             await asyncio.sleep(0.05)
         if self.proxy.delay_seconds:
             await asyncio.sleep(self.proxy.delay_seconds)
@@ -93,7 +95,7 @@ class _Link:
 async def postgres_proxy(folder: Path, target: Path) -> AsyncIterator[PostgresProxy]:
     """``target`` is the folder of the server's socket, ``folder`` a short path of its own."""
     proxy = PostgresProxy(folder, target)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)  # noqa: ASYNC240  once, before anything runs
     server = await asyncio.start_unix_server(proxy.serve, path=str(folder / SOCKET_NAME))
     try:
         yield proxy

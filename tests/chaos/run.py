@@ -291,6 +291,11 @@ COLUMNS = (
 )
 
 
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
@@ -352,31 +357,33 @@ async def bench(*, minutes: float, seed: int, only: str | None) -> list[Row]:
         async with running_stack(folder) as stack:
             for segment in chosen:
                 began, seconds = time.monotonic(), minutes * 60 * segment.weight / share
-                print(f"{datetime.now(UTC):%H:%M:%S} {segment.name}: {seconds:.0f} s of faults", flush=True)
+                say(f"{datetime.now(UTC):%H:%M:%S} {segment.name}: {seconds:.0f} s of faults")
                 row = await run_segment(stack, segment, seed=seed, seconds=seconds, batch=batch)
                 rows.append(row)
-                print(f"  {row.runs} runs in {time.monotonic() - began:.0f} s; {dict(row.resolved)}", flush=True)
+                say(f"  {row.runs} runs in {time.monotonic() - began:.0f} s; {dict(row.resolved)}")
                 for action, times in Counter(action.split(" [")[0].split(":")[0] for action in row.actions).items():
-                    print(f"  parked in {action}: {times}, finished by what the card said", flush=True)
+                    say(f"  parked in {action}: {times}, finished by what the card said")
                 for violation in row.findings.violations:
-                    print(f"  VIOLATION {violation}", flush=True)
+                    say(f"  VIOLATION {violation}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return rows
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Faults by the hundred; the books, the audit and the pages must agree.")
+    parser = argparse.ArgumentParser(
+        description="Faults by the hundred; the books, the audit and the pages must agree."
+    )
     parser.add_argument("--minutes", type=float, default=10, help="of faults; what is open is finished after them")
     parser.add_argument("--seed", type=int, default=None, help="of the schedule; drawn and printed when not given")
     parser.add_argument("--only", choices=[segment.name for segment in SEGMENTS], help="one segment alone")
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
-    print(f"seed {seed}: python -m tests.chaos.run --minutes {arguments.minutes:g} --seed {seed}", flush=True)
+    say(f"seed {seed}: python -m tests.chaos.run --minutes {arguments.minutes:g} --seed {seed}")
     rows = asyncio.run(bench(minutes=arguments.minutes, seed=seed, only=arguments.only))
-    print(report(rows))
+    say(report(rows))
     violations = total_of(rows).findings.violations
-    print(f"seed {seed}: {len(violations)} violations")
+    say(f"seed {seed}: {len(violations)} violations")
     return 1 if violations else 0
 
 

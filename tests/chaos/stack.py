@@ -1,4 +1,4 @@
-"""A whole stack that survives its own servers: Postgres and Temporal are killed and come back under the same address."""
+"""A whole stack that outlives its servers: Postgres and Temporal are killed and come back under the same address."""
 
 import asyncio
 import contextlib
@@ -29,8 +29,8 @@ from sandbox.postgres import RunningPostgres, remove_postgres, start_postgres
 from sandbox.processes import EXEC_TIED, wait_for_exit
 from sandbox.server import RunningSandbox
 from sandbox.temporal import RunningTemporal, start_temporal
-from tests.conftest import AdminSession, TenantDatabase, create_database, drop_database
 from tests.chaos.worker_process import STICKY_VARIABLE
+from tests.conftest import AdminSession, TenantDatabase, create_database, drop_database
 from tests.e2e.conftest import WorkerChild, environment_of
 from tests.workflows.conftest import Pipeline, Run
 from workflows.intent import SEARCH_ATTRIBUTES, IntentWorkflow
@@ -307,7 +307,7 @@ class Crew:
 
 @asynccontextmanager
 async def crew_of(pipeline: Pipeline, folder: Path) -> AsyncIterator[Crew]:
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  once, before anything runs
     environment = {
         **environment_of(pipeline.settings, None, folder),
         "PYTHONPATH": str(ROOT),

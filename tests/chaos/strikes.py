@@ -58,7 +58,6 @@ class Scene:
     def over(self, fault: str) -> None:
         self.struck.append((fault, datetime.now(UTC)))
 
-
     async def start_spares(self) -> list[WorkerChild]:
         """A whole shift more, up and working."""
         spares = [self.start_worker(slot) for slot in range(len(self.slots))]

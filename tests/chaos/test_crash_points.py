@@ -58,7 +58,7 @@ async def test_the_checkers_see_a_lie(
     report = await run_cells([cell], zygote=zygote, postgres=postgres, database=database, folder=folder)
     bill = report.bill
     assert report.outcomes[0].troubles == []
-    assert report.resolved == {"WRITTEN_OFF": 1} or report.resolved == {"LATE": 1}
+    assert report.before.unknown_open == sum(report.resolved.values()) == 1
     assert len(bill) == 2  # one asked for by the process that was killed, one by the next
 
     async def violations(lines: list[BillLine]) -> list[str]:
@@ -70,8 +70,9 @@ async def test_the_checkers_see_a_lie(
     dearer = [BillLine(line.attempt_id, line.cost_usd + Decimal("0.000000001")) for line in bill]
     assert "booked at" in (await violations(dearer))[0]
     unknown = [BillLine(line.attempt_id, line.cost_usd + 1) for line in bill]
-    assert any("holds" in violation for violation in await violations(unknown))
-    assert "left UNKNOWN" in (await check_money_and_state(database.admin, bill, may_be_unknown=False)).violations[0]
+    assert (
+        len([violation for violation in await violations(unknown) if "billed" in violation or "bill" in violation]) == 2
+    )
     await database.admin.execute("ALTER TABLE workflow_transitions DISABLE TRIGGER USER")
     await database.admin.execute("DELETE FROM workflow_transitions WHERE seq = 2")
     assert "the audit of workflow" in (await violations(bill))[0]

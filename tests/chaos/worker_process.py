@@ -17,7 +17,7 @@ STICKY_VARIABLE = "CHAOS_STICKY_SECONDS"
 def main() -> int:
     sticky = timedelta(seconds=float(os.environ[STICKY_VARIABLE]))
     short: Any = functools.partial(Worker, sticky_queue_schedule_to_start_timeout=sticky)
-    worker.Worker = short  # type: ignore[misc]
+    setattr(worker, Worker.__name__, short)
     return worker.main()
 
 

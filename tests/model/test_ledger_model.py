@@ -104,6 +104,8 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.tills[one.workflow_id] = Till(self.bench.app, one)
         for which, until, bill, share in calls:
             self.pays_for_a_whole_call(which, until, bill, share)
+        if len(calls) % 2:
+            self.asks_for_more_than_there_is(0, months_on=False)
 
     async def _made(self, domain: str, cap: int) -> MadeWorkflow:
         new = new_workflow(domain=domain, cap_usd=dollars(cap))
@@ -218,6 +220,20 @@ class LedgerMachine(RuleBasedStateMachine):
         return [
             (str(one.kind), one.attempt_id, nano(one.hold_usd), one.refusal and one.refusal.scope) for one in decisions
         ]
+
+    @rule(which=st.integers(0, 99), months_on=st.booleans())
+    def asks_for_more_than_there_is(self, which: int, months_on: bool) -> None:
+        """A batch across the edge of the small caps; the next one of the same claim gets the same decisions."""
+        workflow = self._workflow(which)
+        till = self.tills[workflow.workflow_id]
+        slot = f"edge {workflow.organization.months_on if months_on else ''}"
+        built = [self._asked(till, workflow.claims[-1], slot, ask, f"{slot} {ask}", MINI, 1000) for ask in range(1, 8)]
+        attempts, asks = [attempt for attempt, _ in built], [ask for _, ask in built]
+        self._play(
+            "once",
+            lambda: self._authorized(till, attempts, 900),
+            lambda: self.ledger.authorize(workflow, asks, is_due=False),
+        )
 
     def _asked(
         self, till: Till, claim: int, slot: str, ask: int, slot_hash: str, model: str, max_tokens: int

@@ -184,6 +184,7 @@ AUTHORIZING_MUTANTS = (
         AUTHORIZE,
         "v_workflow.spent_usd + v_workflow.held_usd + p_ask.hold_usd <= v_cap",
         "v_workflow.spent_usd + p_ask.hold_usd <= v_cap",
+        f"{CONCURRENCY}::test_L1_a_burst_at_the_edge_of_the_cap_admits_exactly_what_fits",
         LEDGER_MODEL,
     ),
     mutant(
@@ -191,6 +192,7 @@ AUTHORIZING_MUTANTS = (
         AUTHORIZE,
         "v_cap > 0 AND v_month.spent_usd + v_month.held_usd + p_ask.hold_usd <= v_cap",
         "v_cap > 0",
+        f"{CONCURRENCY}::test_L1_the_months_cap_holds_over_several_workflows",
         LEDGER_MODEL,
     ),
     mutant(
@@ -230,7 +232,12 @@ AUTHORIZING_MUTANTS = (
     ),
     mutant("rounded_down", AMOUNTS, "ceil(p_amount * 1000000000)", "floor(p_amount * 1000000000)", MONEY_AMOUNTS),
     mutant(
-        "reserved_outlives_its_claim", ADVANCE, "IF v_state LIKE '%\\_PROCESSING' THEN", "IF false THEN", LEDGER_MODEL
+        "reserved_outlives_its_claim",
+        ADVANCE,
+        "IF v_state LIKE '%\\_PROCESSING' THEN",
+        "IF false THEN",
+        f"{PROTOCOL}::test_L22_leaving_the_step_voids_what_was_reserved_and_a_zombie_sends_nothing",
+        LEDGER_MODEL,
     ),
 )
 
@@ -265,7 +272,14 @@ CALLING_MUTANTS = (
         "        PERFORM move_money(v_attempt, -v_attempt.hold_usd, 0);\n",
         f"{PROTOCOL}::test_L7_unknown_keeps_its_hold_and_a_late_answer_is_booked_once",
     ),
-    mutant("late_answer_not_booked", OUTCOME, "IF v_attempt.state <> 'DISPATCHED' THEN", "IF false THEN", LEDGER_MODEL),
+    mutant(
+        "late_answer_not_booked",
+        OUTCOME,
+        "IF v_attempt.state <> 'DISPATCHED' THEN",
+        "IF false THEN",
+        f"{PROTOCOL}::test_L7_unknown_keeps_its_hold_and_a_late_answer_is_booked_once",
+        LEDGER_MODEL,
+    ),
     mutant(
         "another_answer_taken_silently",
         OUTCOME,

@@ -482,6 +482,11 @@ async def test_two_reviewers_at_once_one_wins(pipeline: Pipeline) -> None:
     await run.reaches(State.COMPLETED)
 
 
+async def test_the_first_workflows_of_an_organization_are_created_at_once(idle_pipeline: Pipeline) -> None:
+    runs = await asyncio.gather(*[idle_pipeline.create() for _ in range(20)])
+    assert {(await run.progress()).state for run in runs} == {State.CREATED}
+
+
 async def test_an_article_of_another_workflow_is_not_redone(pipeline: Pipeline) -> None:
     """Of the same organization, so that row-level security has nothing against it."""
     runs = [await pipeline.begin(publish={"approval": "person"}, **SHORT) for _ in range(2)]
