@@ -44,6 +44,7 @@ from tests.chaos.strikes import (
     trouble_the_network,
 )
 from tests.workflows.conftest import Run
+from worker import EXIT_UNREACHABLE
 
 WORKERS = 3
 IN_FLIGHT = 8
@@ -179,11 +180,21 @@ class SegmentRun:
         await asyncio.gather(*self.tasks)
 
     async def _still_manned(self) -> None:
-        """A worker that ended by itself is a finding, and is replaced as its supervisor would."""
+        """A worker that ended is started again, as its supervisor would. One that found no server when it started says
+        so and leaves; any other end is a finding."""
         for slot, child in enumerate(self.scene.slots):
-            if child.process.poll() is not None:
-                self.row.findings.note(f"a worker ended by itself: {child.tail[-600:]}")
-                self.scene.slots[slot] = self.scene.start_worker(slot)
+            code = child.process.poll()
+            if code is None:
+                continue
+            if code != EXIT_UNREACHABLE or "worker up" in child.log:
+                self.row.findings.note(f"a worker ended by itself with {code}: {child.tail[-600:].strip()}")
+            self.scene.slots[slot] = self.scene.start_worker(slot)
+
+    async def all_up(self) -> None:
+        for slot in range(WORKERS):
+            while "worker up" not in self.scene.slots[slot].log:
+                await self._still_manned()
+                await asyncio.sleep(0.1)
 
     async def _feed(self, until: float) -> None:
         draws = seeded(self.seed, self.segment.name, "workflows")
@@ -260,8 +271,7 @@ async def run_segment(stack: Stack, segment: Segment, *, seed: int, seconds: flo
         await on_its_way.batch(1)  # the first run of a process is slower than the others
         row.before_seconds = await on_its_way.batch(batch)
         await on_its_way.under_faults(seconds)
-        for child in scene.slots:
-            await child.is_up()
+        await on_its_way.all_up()
         row.after_seconds = await on_its_way.batch(batch)
         await on_its_way.measure()
     return row
