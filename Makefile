@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 LOCK_FLAGS := --group local --group dev --generate-hashes --python-version 3.11 --universal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint format lock clean
+.PHONY: help setup demo up test lint format lock clean chaos mutants
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ up: setup ## Postgres, Temporal with its UI, the sandbox and a worker, until Ctr
 	@$(RUN) starter.py up
 
 test: setup ## every test, on a real Postgres and a real Temporal server
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest -n 2 --dist loadfile
 
 lint: setup ## style, types, import rules
 	@.venv/bin/ruff check .
@@ -50,3 +50,9 @@ lock: $(UV) ## write requirements.lock anew from pyproject.toml
 
 clean: ## stop nothing, remove what set-up and runs left in this folder
 	@rm -rf .boot .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+chaos: setup ## ten minutes of faults under load, with the report
+	@$(RUN) -m tests.chaos.run --minutes 10
+
+mutants: setup ## seeded bugs, each of which some test has to catch
+	@$(RUN) -m tests.mutants.run

@@ -51,7 +51,7 @@ async def insert_article(connection: Connection, ref: WorkflowRef, article: NewA
         INSERT INTO articles
             (article_id, workflow_id, organization_id, cluster_id, position, keyword, role, state, slug)
         VALUES ($1, $2, $3, $4, $5, $6, $7, 'PLANNED', $8)
-        ON CONFLICT (article_id) DO NOTHING
+        ON CONFLICT (organization_id, article_id) DO NOTHING
         """,
         article.article_id,
         ref.workflow_id,
@@ -165,7 +165,7 @@ async def store_outline(
     await connection.execute(
         """
         INSERT INTO article_revisions (article_id, organization_id, revision, claim, outline)
-        VALUES ($1, $2, $3, $4, $5) ON CONFLICT (article_id, revision) DO NOTHING
+        VALUES ($1, $2, $3, $4, $5) ON CONFLICT (article_id, organization_id, revision) DO NOTHING
         """,
         article_id,
         claim.organization_id,
@@ -224,7 +224,7 @@ async def store_section(
         """
         INSERT INTO article_sections (article_id, organization_id, revision, section, claim, attempt_id, content)
         VALUES ($1, $2, $3, $4, $5, $6, $7)
-        ON CONFLICT (article_id, revision, section) DO UPDATE
+        ON CONFLICT (article_id, organization_id, revision, section) DO UPDATE
         SET claim = excluded.claim, attempt_id = excluded.attempt_id, content = excluded.content
         """,
         article_id,
@@ -260,7 +260,7 @@ async def approve_article(
         """
         INSERT INTO article_approvals
             (article_id, organization_id, workflow_id, content_hash, approved_by, transition_id)
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (article_id, transition_id) DO NOTHING
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (article_id, organization_id, transition_id) DO NOTHING
         """,
         article_id,
         ref.organization_id,

@@ -181,7 +181,8 @@ async def wasted_spend(connection: Connection, *, workflow_id: UUID | None = Non
                     (SELECT coalesce(sum(cost), 0) FROM ai_usage_ledger AS ledger
                      WHERE ledger.attempt_id = attempt.attempt_id
                         AND ledger.organization_id = attempt.organization_id) AS cost_usd
-                FROM spend_attempts AS attempt JOIN intent_workflows AS workflow ON workflow.id = attempt.workflow_id
+                FROM spend_attempts AS attempt JOIN intent_workflows AS workflow
+                    ON workflow.id = attempt.workflow_id AND workflow.organization_id = attempt.organization_id
                 WHERE ($1::uuid IS NULL OR attempt.workflow_id = $1) AND ($2::date IS NULL OR attempt.month = $2)
                     AND attempt.state NOT IN ('REFUSED', 'RESERVED', 'VOIDED', 'EXPIRED')
             )
@@ -221,17 +222,20 @@ async def top_workflows(connection: Connection, limit: int, *, month: date | Non
             SELECT workflow.id AS workflow_id, organization.domain AS organization, workflow.name, workflow.state,
                 workflow.cap_usd, spent.attempts, spent.hold_usd, spent.cost_usd,
                 (SELECT count(*) FROM articles
-                 WHERE articles.workflow_id = workflow.id AND articles.accepted_revision IS NOT NULL
+                 WHERE articles.workflow_id = workflow.id AND articles.organization_id = workflow.organization_id
+                    AND articles.accepted_revision IS NOT NULL
                 ) AS articles_passed
             FROM (
-                SELECT ledger.workflow_id, count(DISTINCT ledger.attempt_id) AS attempts, sum(ledger.cost) AS cost_usd,
+                SELECT ledger.workflow_id, organization_id, count(DISTINCT ledger.attempt_id) AS attempts,
+                    sum(ledger.cost) AS cost_usd,
                     sum(CASE WHEN ledger.entry = 'correction' THEN 0 ELSE attempt.hold_usd END) AS hold_usd
                 FROM ai_usage_ledger AS ledger JOIN spend_attempts AS attempt USING (attempt_id, organization_id)
                 WHERE $2::date IS NULL OR ledger.month = $2
-                GROUP BY ledger.workflow_id
+                GROUP BY ledger.workflow_id, organization_id
             ) AS spent
-            JOIN intent_workflows AS workflow ON workflow.id = spent.workflow_id
-            JOIN organizations AS organization USING (organization_id)
+            JOIN intent_workflows AS workflow
+                ON workflow.id = spent.workflow_id AND workflow.organization_id = spent.organization_id
+            JOIN organizations AS organization ON organization.organization_id = spent.organization_id
             ORDER BY spent.cost_usd DESC, workflow.id LIMIT $1
             """,
             limit,
@@ -295,7 +299,8 @@ async def drift_records(
                     END AS route
                 FROM ai_usage_ledger AS ledger
                 JOIN spend_attempts AS attempt USING (attempt_id, organization_id)
-                JOIN intent_workflows AS workflow ON workflow.id = ledger.workflow_id
+                JOIN intent_workflows AS workflow
+                    ON workflow.id = ledger.workflow_id AND workflow.organization_id = ledger.organization_id
                 JOIN organizations AS organization ON organization.organization_id = ledger.organization_id
                 WHERE ($3::uuid IS NULL OR ledger.workflow_id = $3) AND ($4::date IS NULL OR ledger.month = $4)
                     AND (ledger.drift_usd <> 0 OR ledger.model <> attempt.model)

@@ -39,10 +39,6 @@ CONSTRAINTS: dict[str, tuple[type[PipelineError], str]] = {
         "the organization already has a workflow of this name with another brief; choose another name",
     ),
     "intent_workflows_pkey": (IdempotencyConflictError, "a workflow with this id exists already"),
-    "organization_domain_unique": (
-        IdempotencyConflictError,
-        "this domain belongs to an organization with another id; derive the id from the bare domain",
-    ),
     "workflow_cap_positive": (BadInputError, "the cap of a workflow must be above 0"),
     "workflow_failure_only_when_failed": (
         BadInputError,

@@ -112,7 +112,7 @@ async def store_candidates(connection: Connection, claim: ClaimRef, candidates: 
     await connection.execute(
         """
         INSERT INTO seed_candidates (workflow_id, organization_id, claim, keywords) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (workflow_id, claim) DO NOTHING
+        ON CONFLICT (workflow_id, organization_id, claim) DO NOTHING
         """,
         claim.workflow_id,
         claim.organization_id,

@@ -23,7 +23,7 @@ async def store_output(connection: Connection, claim: ClaimRef, output: dict[str
         """
         INSERT INTO step_outputs (workflow_id, organization_id, step, claim, output, verdict)
         VALUES ($1, $2, $3, $4, $5, $6)
-        ON CONFLICT (workflow_id, step, claim) DO NOTHING
+        ON CONFLICT (workflow_id, organization_id, step, claim) DO NOTHING
         """,
         claim.workflow_id,
         claim.organization_id,

@@ -15,7 +15,7 @@ async def store_site_read(connection: Connection, claim: ClaimRef, read: SiteRea
         """
         INSERT INTO site_reads (workflow_id, organization_id, site, claim, pages_read, failure)
         VALUES ($1, $2, $3, $4, $5, $6)
-        ON CONFLICT (workflow_id, site, claim) DO NOTHING
+        ON CONFLICT (workflow_id, organization_id, site, claim) DO NOTHING
         """,
         claim.workflow_id,
         claim.organization_id,
@@ -34,7 +34,7 @@ async def _store_page(connection: Connection, claim: ClaimRef, site: str, page: 
         INSERT INTO web_pages (page_id, workflow_id, organization_id, site, url, is_own_site,
                                title, headings, passages, content_text)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-        ON CONFLICT (workflow_id, url) DO UPDATE
+        ON CONFLICT (workflow_id, organization_id, url) DO UPDATE
         SET title = excluded.title, headings = excluded.headings, passages = excluded.passages,
             content_text = excluded.content_text, fetched_at = now()
         """,

@@ -104,7 +104,8 @@ async def list_alerts(
                 alert.spent_usd, alert.held_usd, alert.is_refusal, alert.attempt_id, alert.at
             FROM spend_alerts AS alert
             JOIN organizations AS organization USING (organization_id)
-            LEFT JOIN intent_workflows AS workflow ON workflow.id = alert.workflow_id
+            LEFT JOIN intent_workflows AS workflow
+                ON workflow.id = alert.workflow_id AND workflow.organization_id = alert.organization_id
             WHERE ($1::uuid IS NULL OR alert.organization_id = $1) AND ($2::uuid IS NULL OR alert.workflow_id = $2)
             ORDER BY alert.at DESC, alert.threshold_percent DESC LIMIT $3
             """,

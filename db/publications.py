@@ -36,7 +36,7 @@ async def store_intent(connection: Connection, claim: ClaimRef, intent: Publicat
         INSERT INTO publications (publication_id, article_id, workflow_id, organization_id, target, mode, slug,
                                   content_hash, state, claim)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'PENDING', $9)
-        ON CONFLICT (article_id, target) DO UPDATE
+        ON CONFLICT (article_id, organization_id, target) DO UPDATE
         SET mode = excluded.mode, content_hash = excluded.content_hash, claim = excluded.claim, updated_at = now(),
             state = CASE WHEN publications.content_hash = excluded.content_hash
                           AND publications.state IN ('PUBLISHED', 'UNCHANGED')

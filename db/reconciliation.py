@@ -202,9 +202,12 @@ _WORKFLOW_IMBALANCES = """
         held_in_rows_usd
     FROM intent_workflows AS workflow,
         LATERAL (SELECT coalesce(sum(cost), 0) AS spent_in_rows_usd
-                 FROM ai_usage_ledger AS ledger WHERE ledger.workflow_id = workflow.id) AS booked,
+                 FROM ai_usage_ledger AS ledger
+                 WHERE ledger.workflow_id = workflow.id
+                    AND ledger.organization_id = workflow.organization_id) AS booked,
         LATERAL (SELECT coalesce(sum(hold_usd), 0) AS held_in_rows_usd FROM spend_attempts AS attempt
                  WHERE attempt.workflow_id = workflow.id
+                    AND attempt.organization_id = workflow.organization_id
                     AND attempt.state IN ('RESERVED', 'DISPATCHED', 'ANSWERED', 'UNKNOWN')) AS open
     WHERE ($1::double precision IS NULL OR updated_at > clock_timestamp() - make_interval(secs => $1))
         AND (spent_usd, held_usd) IS DISTINCT FROM (spent_in_rows_usd, held_in_rows_usd)

@@ -8,7 +8,6 @@ import pytest
 
 from db.workflows import create_workflow, find_organization, list_workflows, load_workflow, raise_cap
 from domain.errors import BadInputError, IdempotencyConflictError
-from domain.identifiers import workflow_id_of
 from domain.states import State
 from tests.conftest import MadeWorkflow, MakeWorkflow, TenantDatabase, new_workflow
 
@@ -68,16 +67,6 @@ async def test_the_same_name_with_another_brief_is_a_conflict(database: TenantDa
     for other in ({"brief_hash": "other"}, {"workflow_id": uuid4()}, {"workflow_id": uuid4(), "brief_hash": "other"}):
         with pytest.raises(IdempotencyConflictError, match="'spring' with another brief"):
             await created(database, new.model_copy(update=other))
-
-
-async def test_a_domain_has_one_organization(database: TenantDatabase) -> None:
-    await created(database, new_workflow())
-    organization_id = uuid4()
-    stranger = new_workflow().model_copy(
-        update={"organization_id": organization_id, "workflow_id": workflow_id_of(organization_id, "x")}
-    )
-    with pytest.raises(IdempotencyConflictError, match="another id"):
-        await created(database, stranger)
 
 
 async def test_the_operator_finds_whose_workflow_it_is(database: TenantDatabase, make_workflow: MakeWorkflow) -> None:
