@@ -237,7 +237,7 @@ async def workers(pipeline: Pipeline, tmp_path: Path) -> AsyncIterator[Workers]:
 
 
 async def start(run: Run) -> None:
-    """As ``starter.py start`` does it, but for a workflow task that a dead worker took: it is free in 2 s, not in 10."""
+    """As ``starter.py start`` does it, but a workflow task that a dead worker took is free in 2 s, not in 10."""
     pipeline = run.pipeline
     async with pipeline.database.app.transaction(run.ref.organization_id) as connection:
         record = await load_workflow(connection, run.ref.workflow_id)
