@@ -256,6 +256,7 @@ class WorkerProcess:
             ],
             workflow_runner=workflow_runner(),
             max_cached_workflows=settings.workflows_cached_max,
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=settings.timeouts.sticky_seconds),
             max_concurrent_workflow_tasks=max(2, settings.workflow_task_slots),
             max_concurrent_activities=settings.database_slots,
             workflow_task_poller_behavior=PollerBehaviorAutoscaling(),

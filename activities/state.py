@@ -253,8 +253,8 @@ class StateActivities:
         """PUBLISH_PENDING → ARTICLE_PENDING for one article; its accepted version stays until the new one passes."""
         ref, decision = decide_redo.ref, decide_redo.decision
         async with self._database.transaction(ref.organization_id) as connection:
-            article = await articles.load_article(connection, decision.article_id)
-            if article is None:
+            ours = await articles.load_articles(connection, ref.workflow_id)
+            if decision.article_id not in [article.article_id for article in ours]:
                 raise BadInputError(f"article {decision.article_id} is not one of this workflow's; see `articles`")
             replayed = await decide(connection, ref, decision, State.ARTICLE_PENDING, reason=f"redo: {decision.note}")
             if not replayed:

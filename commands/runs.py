@@ -36,7 +36,8 @@ from domain.identifiers import temporal_workflow_id
 from domain.progress import Progress, WorkflowRef
 from domain.settings import StepSettings
 from domain.states import State
-from workflows.intent import INTENT_STATE, INTENT_WORKFLOW_ID, ORGANIZATION_ID, PARKED_NOTE, IntentInput, IntentWorkflow
+from workflows.intent import INTENT_STATE, INTENT_WORKFLOW_ID, ORGANIZATION_ID, IntentInput, IntentWorkflow
+from workflows.status_card import PARKED_NOTE
 
 ANSWER_SECONDS_MAX = 20.0
 RETRIEVE_SECONDS = 0.1
@@ -58,16 +59,18 @@ class Run:
 def run_arguments(settings: Settings, record: WorkflowRecord) -> dict[str, Any]:
     """How the run of a row is started, by whichever command: always the same."""
     name = str(record.brief["organization"]["name"])
+    timeouts = StepSettings.model_validate(record.settings).timeouts
     return {
         "arg": IntentInput(
             ref=WorkflowRef(workflow_id=record.workflow_id, organization_id=record.organization_id),
             queue=settings.task_queue,
             own_url=record.brief["organization"]["url"],
             organization_name=name,
-            timeouts=StepSettings.model_validate(record.settings).timeouts,
+            timeouts=timeouts,
         ),
         "id": temporal_workflow_id(record.organization_id, record.workflow_id),
         "task_queue": settings.task_queue,
+        "task_timeout": timedelta(seconds=timeouts.workflow_task_seconds),
         "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
         "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
         "priority": Priority(fairness_key=str(record.organization_id)),

@@ -33,6 +33,8 @@ class ActivityTimeouts(Frozen):
     heartbeat_every_seconds: float = 5
     retry_first_seconds: float = 0.2
     retry_longest_seconds: float = 15
+    workflow_task_seconds: float = 10
+    sticky_seconds: float = 10
 
 
 class IcpSettings(Frozen):

@@ -66,7 +66,6 @@ with workflow.unsafe.imports_passed_through():
 
 WORKFLOW_NAME = "IntentWorkflow"
 CONFLICTS_MAX = 3
-PARKED_NOTE = "parked: three lost transitions in a row; look at the history, then retry"
 CHILD_ENDS_SECONDS = 2.0
 
 INTENT_STATE = SearchAttributeKey.for_keyword("IntentState")
@@ -299,6 +298,9 @@ class IntentWorkflow:
         """Somebody else moved the row. Three times in a row: park, and let a person look."""
         self._conflicts += 1
         self._is_parked_by_conflicts = self._conflicts >= CONFLICTS_MAX
+        await self._look_again()
+
+    async def _look_again(self) -> None:
         await self._take(self._state(StateActivities.load_progress, self._start.ref, "the row moved on: load it again"))
 
     async def _write(self, claim: ClaimRef, plan: ArticlesPlan, task: ArticleTask) -> None:
@@ -311,6 +313,15 @@ class IntentWorkflow:
             settings=self._progress.settings,
             queue=self._start.queue,
         )
+        while not await self._has_written(claim, task, child):
+            # An older child of a run that was terminated still works under this claim: its parts are ours too.
+            await workflow.sleep(timedelta(seconds=CHILD_ENDS_SECONDS), summary="an older child has to end first")
+            await self._look_again()
+            if self._progress.version != claim.claim:
+                return
+
+    async def _has_written(self, claim: ClaimRef, task: ArticleTask, child: ArticleInput) -> bool:
+        """False while an older child of the same id is still open."""
         try:
             await workflow.execute_child_workflow(
                 ArticleWorkflow.run,
@@ -319,15 +330,16 @@ class IntentWorkflow:
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
                 cancellation_type=workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
-                static_summary=label,
+                task_timeout=timedelta(seconds=self._timeouts.workflow_task_seconds),
+                static_summary=child.label,
             )
         except WorkflowAlreadyStartedError:
-            # An older child of a run that was terminated still works under this claim: its parts are ours too.
-            await workflow.sleep(timedelta(seconds=CHILD_ENDS_SECONDS), summary="an older child has to end first")
+            return False
         except ChildWorkflowError as error:
             if is_cancelled() or is_lost(error):
                 raise
             workflow.logger.warning("article child ended: %s", root_cause(error))
+        return True
 
     async def _read_site(self, claim: ClaimRef, url: str, *, is_own_site: bool, again: bool = False) -> SiteReadResult:
         settings = self._progress.settings.competitor
@@ -394,7 +406,7 @@ class IntentWorkflow:
         if self._loaded is not None and progress.version < self._loaded.version:
             return
         self._loaded = progress
-        workflow.set_current_details(status_card(progress, PARKED_NOTE if self._is_parked_by_conflicts else self._note))
+        workflow.set_current_details(status_card(progress, self._note, is_parked=self._is_parked_by_conflicts))
         failed = step_of(progress.state) if status_of(progress.state) is Status.FAILED else None
         workflow.upsert_search_attributes(
             [
@@ -437,7 +449,9 @@ class IntentWorkflow:
     async def retry(self, decision: Retry) -> Progress:
         if self._is_parked_by_conflicts:
             self._is_parked_by_conflicts, self._conflicts = False, 0
-            return self._progress
+            await self._look_again()
+            if status_of(decision.expected_state) is not Status.FAILED:
+                return self._progress
         request = DecideRetry(ref=self._start.ref, decision=decision)
         summary = f"retry by {decision.actor}"
         return await self._decide(lambda: self._state(StateActivities.retry_step, request, summary))
@@ -483,9 +497,9 @@ class IntentWorkflow:
 
     def _check_shown(self, decision: Decision, attempted: State) -> None:
         """The optimistic lock, before anything is written: what the person saw is still so. Before the progress is
-        loaded it lets through; the database decides last in any case."""
+        loaded it lets through, and where the person saw more than this run; the database decides last in any case."""
         shown, now = (decision.expected_state, decision.expected_version), self._loaded
-        if now is None or (now.state, now.version) == shown:
+        if now is None or (now.state, now.version) == shown or decision.expected_version > now.version:
             return
         error = WorkflowTransitionError(
             workflow_id=now.workflow_id,
@@ -505,6 +519,8 @@ class IntentWorkflow:
             try:
                 progress = await act()
             except ActivityError as error:
+                if is_lost(error):
+                    await self._look_again()
                 cause = root_cause(error)
                 if isinstance(cause, ApplicationError):
                     raise ApplicationError(

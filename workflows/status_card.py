@@ -12,6 +12,7 @@ with workflow.unsafe.imports_passed_through():
 # About what an article holds at the default route's prices; only a suggestion is made of it.
 ARTICLE_USD = Decimal("0.06")
 CENT = Decimal("0.01")
+PARKED_NOTE = "parked: three lost transitions in a row; look at the history, then retry"
 
 
 def next_command(progress: Progress) -> str:
@@ -45,7 +46,8 @@ def _is_about_money(progress: Progress) -> bool:
     )
 
 
-def status_card(progress: Progress, note: str = "") -> str:
+def status_card(progress: Progress, note: str = "", *, is_parked: bool = False) -> str:
+    """``is_parked``: three transitions in a row were lost, and a person has to look."""
     view = DERIVED_VIEW[progress.state]
     step = step_of(progress.state)
     title = "cancelled" if step is None else f"step {step_number(step)} of 7 · {view.label}"
@@ -60,9 +62,11 @@ def status_card(progress: Progress, note: str = "") -> str:
         lines.append(f"- articles: {articles.done} of {articles.planned} done, {articles.failed} failed")
     if progress.failure is not None:
         lines.append(f"- **what happened**: {progress.failure.message}")
+    if is_parked:
+        note = PARKED_NOTE
     if note:
         lines.append(f"- {note}")
-    command = next_command(progress)
+    command = f"starter.py retry {progress.workflow_id}" if is_parked else next_command(progress)
     if command:
         lines.append(f"- **to go on**: `{command}`")
     return "\n".join(lines)

@@ -38,7 +38,7 @@ CRASH_POINTS = (
 )
 PUBLISHING = ("before the intent to publish", "page written, not noted", "site written, not completed")
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.chaos]
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -142,10 +142,13 @@ def test_every_setting_stands_in_the_example(name: str) -> None:
     assert shown, f"add {' or '.join(sorted(known))} to .env.example"
 
 
+SET_FOR_TESTS = {"INFIN8_CHAOS_SEED"}  # read by the fault bench, not by the product
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_documents_name_real_settings(document: Path) -> None:
     named = set(re.findall(r"\bINFIN8_[A-Z0-9_]*[A-Z0-9]\b", document.read_text()))
-    assert {variable for variable in named if not _is_setting(variable)} == set()
+    assert {variable for variable in named if not _is_setting(variable)} <= SET_FOR_TESTS
 
 
 # Commands ----------------------------------------------------------------------------------------------------------
