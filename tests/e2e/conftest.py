@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -47,8 +46,9 @@ TIMEOUTS = ActivityTimeouts(
     heartbeat_every_seconds=0.2,
     retry_first_seconds=0.05,
     retry_longest_seconds=1,
+    workflow_task_seconds=2,
+    sticky_seconds=1,
 )
-TASK_TIMEOUT_SECONDS = 2
 POLL_SECONDS = 0.03
 PATIENCE_SECONDS = 60.0
 LOG_CHARACTERS_SHOWN = 3_000
@@ -151,7 +151,6 @@ def environment_of(settings: Settings, admin_dsn: str | None, home: Path) -> dic
         "INFIN8_SANDBOX_URL": str(settings.sandbox_url),
         "INFIN8_TASK_QUEUE": settings.task_queue,
         "INFIN8_OUTPUT_DIR": str(settings.output_dir),
-        "INFIN8_WORKFLOWS_CACHED_MAX": str(settings.workflows_cached_max),
         "INFIN8_DRAIN_SECONDS": f"{settings.drain_seconds:g}",
     }
     if admin_dsn is not None:
@@ -185,7 +184,6 @@ async def sandbox_of_test(tmp_path: Path) -> AsyncIterator[RunningSandbox]:
 
 
 def settings_for(database_dsn: str, temporal: RunningTemporal, sandbox: RunningSandbox, folder: Path) -> Settings:
-    """No cache of workflows: a killed worker's sticky queue would keep each task for ten more seconds."""
     return Settings(
         _env_file=None,
         state_dir=folder / "state",
@@ -195,7 +193,6 @@ def settings_for(database_dsn: str, temporal: RunningTemporal, sandbox: RunningS
         sandbox_url=sandbox.url,
         task_queue=f"e2e-{uuid4()}",
         timeouts=TIMEOUTS,
-        workflows_cached_max=0,
         drain_seconds=30,
         llm_api_key=None,
         OPENROUTER_API_KEY=None,
@@ -237,15 +234,12 @@ async def workers(pipeline: Pipeline, tmp_path: Path) -> AsyncIterator[Workers]:
 
 
 async def start(run: Run) -> None:
-    """As ``starter.py start`` does it, but a workflow task that a dead worker took is free in 2 s, not in 10."""
+    """As ``starter.py start`` does it."""
     pipeline = run.pipeline
     async with pipeline.database.app.transaction(run.ref.organization_id) as connection:
         record = await load_workflow(connection, run.ref.workflow_id)
     assert record is not None
-    arguments = run_arguments(pipeline.settings, record)
-    await pipeline.client.start_workflow(
-        IntentWorkflow.run, **arguments, task_timeout=timedelta(seconds=TASK_TIMEOUT_SECONDS)
-    )
+    await pipeline.client.start_workflow(IntentWorkflow.run, **run_arguments(pipeline.settings, record))
 
 
 async def complete(runs: Sequence[Run]) -> None:

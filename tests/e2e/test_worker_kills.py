@@ -139,11 +139,9 @@ async def test_a_stopped_worker_is_fenced_off_when_it_wakes(pipeline: Pipeline, 
 async def test_three_workers_at_once_on_an_unmigrated_database(
     postgres: RunningPostgres, empty_database: str, temporal: RunningTemporal, sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
-    """All come up, and the migrations ran once. One is killed in a call; the others go on from its runs, which it had
-    in its cache."""
+    """All come up, and the migrations ran once. One is killed in a call; the others go on with what it had begun."""
     admin = AdminSession(postgres.admin_dsn(empty_database))
     settings = settings_for(postgres.dsn("infin8_app", empty_database), temporal, sandbox, tmp_path)
-    settings = settings.model_copy(update={"workflows_cached_max": 100})
     workers = Workers(environment_of(settings, admin.dsn, tmp_path), tmp_path)
     try:
         children = [workers.start() for _ in range(3)]
