@@ -5,7 +5,7 @@ from typing import Any
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from domain.errors import PermanentError, PipelineError
+from domain.errors import PermanentError, PipelineError, TransientError
 
 
 class FailureInterceptor(Interceptor):
@@ -20,9 +20,12 @@ class _FailureInbound(ActivityInboundInterceptor):
         try:
             return await super().execute_activity(input)
         except PipelineError as error:
+            # The causes of an outage are told in its one line. With their stack traces a failure is longer than the
+            # server shows of a pending activity, which then says "Failure exceeds size limit" instead.
+            cause = None if isinstance(error, TransientError) else error
             raise ApplicationError(
                 str(error),
                 error.facts(),
                 type=type(error).__name__,
                 non_retryable=isinstance(error, PermanentError),
-            ) from error
+            ) from cause

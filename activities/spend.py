@@ -11,7 +11,7 @@ from temporalio import activity
 from activities.case import Case, load_case
 from db import spend, workflows
 from db.pool import Connection, Database
-from domain.errors import DatabaseUnavailableError
+from domain.errors import ConfigurationError, DatabaseUnavailableError
 from domain.identifiers import attempt_id_of
 from domain.money import Frozen, Usd
 from domain.progress import CallKind, CallSpec, ClaimRef, WorkflowRef
@@ -181,7 +181,7 @@ class PaidCallActivities:
                 async with self._database.transaction(organization_id) as connection:
                     stored = await _store_result(connection, organization_id, attempt_id, result)
                 return spend.outcome_of(stored)
-            except DatabaseUnavailableError as error:
+            except (DatabaseUnavailableError, ConfigurationError) as error:
                 activity.logger.warning("answer not stored yet: %s", error)
                 await asyncio.sleep(STORE_RETRY_SECONDS)
 

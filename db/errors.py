@@ -52,11 +52,9 @@ PASSING_SQLSTATES = (
     "25006",  # read-only: a standby that was the primary a moment ago
     "25P03",  # our own time limit on an idle transaction
     "25P04",
-    "28000",  # the login was taken away for a while
     "26",  # a prepared statement that a pooler or a reconnect forgot
     "40",  # rolled back: deadlock, serialization
     "53",  # out of connections, memory or disk
-    "55000",  # the database accepts no connections
     "55006",
     "55P03",  # lock not available in time
     "57",  # cancelled by a time limit, shut down, starting up

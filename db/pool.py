@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from uuid import UUID
@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from db.errors import translated_errors
+from domain.errors import DatabaseUnavailableError
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -21,6 +22,13 @@ else:
 
 CLOSE_TIMEOUT_SECONDS = 10.0
 CLIENT_GRACE_SECONDS = 5.0
+# Settings are wrong when a pool can't be opened. A login that was good then is refused for a while: a password is
+# being changed, the database restored, nobody let in for maintenance.
+REFUSED_LOGINS = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+)
 
 
 class Database:
@@ -105,7 +113,15 @@ class Database:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         with translated_errors():
-            async with self._pool.acquire(timeout=self._acquire_timeout_seconds) as connection:
+            async with AsyncExitStack() as held:
+                try:
+                    connection = await held.enter_async_context(
+                        self._pool.acquire(timeout=self._acquire_timeout_seconds)
+                    )
+                except REFUSED_LOGINS as error:
+                    raise DatabaseUnavailableError(
+                        f"the database lets nobody in just now ({error}); check its roles and its connections"
+                    ) from error
                 yield connection
 
 
