@@ -1,5 +1,6 @@
 """The seven steps, end to end, and what people do on the way."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from itertools import pairwise
@@ -239,8 +240,12 @@ async def test_a_row_without_a_run_is_known_to_nobody_else(pipeline: Pipeline) -
 async def test_search_attributes_and_the_card_tell_where_it_stands(pipeline: Pipeline) -> None:
     run = await pipeline.begin(auto_approve=False)
     progress = await run.reaches(State.SEED_REVIEW_PENDING)
-    description = await run.handle.describe()
-    attributes = {pair.key.name: pair.value for pair in description.typed_search_attributes}
+    for _ in range(100):  # the row is committed a moment before the run shows it
+        description = await run.handle.describe()
+        attributes = {pair.key.name: pair.value for pair in description.typed_search_attributes}
+        if attributes.get("IntentState") == State.SEED_REVIEW_PENDING:
+            break
+        await asyncio.sleep(0.05)
     assert attributes["IntentState"] == State.SEED_REVIEW_PENDING
     assert attributes["CostUsd"] == float(progress.spent_usd)
     assert description.status is WorkflowExecutionStatus.RUNNING
