@@ -36,10 +36,10 @@ class Mark(StrEnum):
     WORKING = "…"
     WAITING = "?"
     CANCELLED = "-"
-    TODO = " "
+    AHEAD = " "
 
 
-STYLES = {Mark.DONE: "green", Mark.FAILED: "red", Mark.WAITING: "yellow", Mark.CANCELLED: "yellow", Mark.TODO: "dim"}
+STYLES = {Mark.DONE: "green", Mark.FAILED: "red", Mark.WAITING: "yellow", Mark.CANCELLED: "yellow", Mark.AHEAD: "dim"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def step_lines(snapshot: Snapshot) -> list[StepLine]:
 def mark_of(snapshot: Snapshot, step: Step) -> Mark:
     current = snapshot.step
     if current is None or STEPS.index(step) > STEPS.index(current):
-        return Mark.TODO
+        return Mark.AHEAD
     if STEPS.index(step) < STEPS.index(current):
         return Mark.DONE
     match status_of(snapshot.state):
@@ -116,7 +116,7 @@ def seconds_by_step(snapshot: Snapshot) -> dict[Step, float]:
 
 def detail_of(snapshot: Snapshot, step: Step) -> str:
     mark = mark_of(snapshot, step)
-    if mark is Mark.TODO:
+    if mark is Mark.AHEAD:
         return ""
     if mark is Mark.FAILED and snapshot.progress.failure is not None:
         return f"parked in {snapshot.state}: {snapshot.progress.failure.message}"

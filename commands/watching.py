@@ -202,7 +202,7 @@ def _is_telling(line: StepLine) -> bool:
     """Finished or stopped, or at work for so long that silence would worry."""
     if line.mark is Mark.WORKING:
         return line.seconds is not None and line.seconds > SILENCE_SECONDS_MAX
-    return line.mark is not Mark.TODO
+    return line.mark is not Mark.AHEAD
 
 
 async def follow_to_exit(session: Session, found: FoundWorkflow, *, facts: dict[str, Any] | None = None) -> ExitCode:
