@@ -4,7 +4,8 @@
 
 Each row of the table is a segment of the run with a database, a queue and workers of its own: a batch of workflows
 without faults, then a stream of workflows under its faults, then the same batch again. Exits 1 on any violation and
-prints each; the same seed draws the same schedule (which instruction a fault hits is the machine's business).
+prints each, or when a full run came to too little; the same seed draws the same schedule (which instruction a fault
+hits is the machine's business).
 """
 
 import argparse
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,7 @@ SEGMENTS = (
     ),
 )
 
+FULL_MINUTES, RUNS_MIN, KILLS_MIN = 10, 200, 60  # what a full run has to come to
 SHORT_MINUTES = 3  # less than that is no time for every segment
 SHORT = ("repeated kills", "everything")
 
@@ -137,6 +140,7 @@ class Row:
     unknown: int = 0
     resolved: Counter[str] = field(default_factory=Counter)
     recoveries: list[float] = field(default_factory=list)
+    standstills: list[float] = field(default_factory=list)
     before_seconds: float = 0.0
     after_seconds: float = 0.0
     actions: list[str] = field(default_factory=list)
@@ -236,25 +240,28 @@ class SegmentRun:
         self.row.completed = await admin.fetchval(count, State.COMPLETED)
         self.row.cancelled = await admin.fetchval(count, State.CANCELLED)
         self.row.faults, self.row.kills = len(self.scene.struck), self.scene.kills
-        self.row.recoveries = await self._recoveries()
+        self.row.recoveries, self.row.standstills = await self._recoveries()
         earlier = self.row.findings.violations
         self.row.findings, self.row.resolved = await look_at_all(self.scene.pipeline, self.scene.stack.strangers)
         self.row.findings.violations[:0] = earlier
         self.row.unknown = await admin.fetchval(EVER_UNKNOWN)
 
-    async def _recoveries(self) -> list[float]:
-        """For each fault and each run that was open then: seconds from the fault's end to the run's next step."""
-        progress: dict[Any, list[datetime]] = {}
+    async def _recoveries(self) -> tuple[list[float], list[float]]:
+        """Seconds of every pause between two steps of a run in which a fault struck: from the last fault's end to the
+        step that followed (what recovery takes), and from the first one's (how long the run stood still)."""
+        steps: dict[Any, list[datetime]] = {}
         for row in await self.scene.pipeline.database.admin.fetch(PROGRESS_AT):
             if row["at"] is not None:
-                progress.setdefault(row["workflow_id"], []).append(row["at"])
-        seconds = []
-        for _, struck_at in self.scene.struck:
-            for steps in progress.values():
-                later = [at for at in steps if at > struck_at]
-                if later and min(steps) < struck_at:
-                    seconds.append((min(later) - struck_at).total_seconds())
-        return seconds
+                steps.setdefault(row["workflow_id"], []).append(row["at"])
+        struck = sorted(at for _, at in self.scene.struck)
+        pauses = [pause for of_run in steps.values() for pause in pairwise(sorted(of_run))]
+        recoveries, standstills = [], []
+        for earlier, later in pauses:
+            within = [at for at in struck if earlier < at < later]
+            if within:
+                recoveries.append((later - within[-1]).total_seconds())
+                standstills.append((later - within[0]).total_seconds())
+        return recoveries, standstills
 
 
 async def run_segment(stack: Stack, segment: Segment, *, seed: int, seconds: float, batch: int) -> Row:
@@ -297,6 +304,7 @@ COLUMNS = (
     "written off above bill $",
     "recovery p50 s",
     "p99 s",
+    "longest standstill s",
     "rate after ÷ before",
 )
 
@@ -324,6 +332,7 @@ def cells_of(row: Row) -> list[str]:
         f"{findings.written_off_above_bill_usd:.4f}",
         f"{percentile(row.recoveries, 0.5):.2f}",
         f"{percentile(row.recoveries, 0.99):.2f}",
+        f"{max(row.standstills, default=0.0):.2f}",
         f"{row.ratio:.2f}",
     ]
 
@@ -347,6 +356,7 @@ def total_of(rows: Sequence[Row]) -> Row:
             setattr(total.findings, name, getattr(total.findings, name) + getattr(row.findings, name))
         total.findings.violations += row.findings.violations
         total.recoveries += row.recoveries
+        total.standstills += row.standstills
     return total
 
 
@@ -392,9 +402,13 @@ def main() -> int:
     say(f"seed {seed}: python -m tests.chaos.run --minutes {arguments.minutes:g} --seed {seed}")
     rows = asyncio.run(bench(minutes=arguments.minutes, seed=seed, only=arguments.only))
     say(report(rows))
-    violations = total_of(rows).findings.violations
-    say(f"seed {seed}: {len(violations)} violations")
-    return 1 if violations else 0
+    total = total_of(rows)
+    violations = total.findings.violations
+    say(f"seed {seed}: {len(violations)} violations, recovery p99 wanted: {RECOVERY_SECONDS_WANTED:g} s")
+    too_few = arguments.minutes >= FULL_MINUTES and (total.runs < RUNS_MIN or total.kills < KILLS_MIN)
+    if too_few:
+        say(f"too few: {total.runs} runs of {RUNS_MIN}, {total.kills} kills of {KILLS_MIN}")
+    return 1 if violations or too_few else 0
 
 
 if __name__ == "__main__":

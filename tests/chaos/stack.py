@@ -9,7 +9,6 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -29,7 +28,6 @@ from sandbox.postgres import RunningPostgres, remove_postgres, start_postgres
 from sandbox.processes import EXEC_TIED, wait_for_exit
 from sandbox.server import RunningSandbox
 from sandbox.temporal import RunningTemporal, start_temporal
-from tests.chaos.worker_process import STICKY_VARIABLE
 from tests.conftest import AdminSession, TenantDatabase, create_database, drop_database
 from tests.e2e.conftest import WorkerChild, environment_of
 from tests.workflows.conftest import Pipeline, Run
@@ -38,8 +36,6 @@ from workflows.intent import SEARCH_ATTRIBUTES, IntentWorkflow
 ROOT = Path(__file__).parents[2]
 LOOPBACK = "127.0.0.1"
 HEARTBEAT_SECONDS = 1.0
-STICKY_SECONDS = 1.0
-WORKFLOW_TASK_SECONDS = 2.0
 CONNECTIONS_MAX = 90  # of the server; what a cell takes away is counted against it
 TIMEOUTS = ActivityTimeouts(
     database_seconds=2,
@@ -49,6 +45,8 @@ TIMEOUTS = ActivityTimeouts(
     heartbeat_every_seconds=0.2,
     retry_first_seconds=0.05,
     retry_longest_seconds=1,
+    workflow_task_seconds=2,
+    sticky_seconds=1,
 )
 SPEND = SpendSettings(call_timeout_seconds=4)
 FAMILIES = (
@@ -282,7 +280,7 @@ class Crew:
         tie = [str(os.getpid()), "9", "-1", "-1"]
         with log_file.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(EXEC_TIED), *tie, sys.executable, "-m", "tests.chaos.worker_process"],
+                [sys.executable, "-I", "-S", str(EXEC_TIED), *tie, sys.executable, "-m", "worker"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -312,7 +310,6 @@ async def crew_of(pipeline: Pipeline, folder: Path) -> AsyncIterator[Crew]:
         **environment_of(pipeline.settings, None, folder),
         "PYTHONPATH": str(ROOT),
         "INFIN8_POSTGRES_CONNECTIONS_MAX": str(pipeline.settings.postgres_connections_max),
-        STICKY_VARIABLE: str(STICKY_SECONDS),
     }
     crew = Crew(environment, folder)
     try:
@@ -328,14 +325,13 @@ async def create(pipeline: Pipeline, number: int, **changes: Any) -> Run:
 
 
 async def start(run: Run) -> None:
-    """As ``starter.py start`` does it, with a short time for workflow tasks."""
+    """As ``starter.py start`` does it."""
     pipeline = run.pipeline
     async with pipeline.database.app.transaction(run.ref.organization_id) as connection:
         record = await load_workflow(connection, run.ref.workflow_id)
     assert record is not None
     arguments = run_arguments(pipeline.settings, record)
-    task_timeout = timedelta(seconds=WORKFLOW_TASK_SECONDS)
-    await pipeline.client.start_workflow(IntentWorkflow.run, **arguments, task_timeout=task_timeout)
+    await pipeline.client.start_workflow(IntentWorkflow.run, **arguments)
 
 
 async def begin(pipeline: Pipeline, number: int, **changes: Any) -> Run:
