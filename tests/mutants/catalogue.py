@@ -15,6 +15,12 @@ OUTCOME = "db/functions/store_outcome.sql"
 AMOUNTS = "db/functions/money_amounts.sql"
 GUARDS = "db/migrations/0003_guard_transitions.sql"
 TENANTS = "db/migrations/0002_protect_tenants.sql"
+RECONCILE = "db/functions/reconcile_attempts.sql"
+FREEZE = "db/functions/freeze_scope.sql"
+ALERTS = "db/functions/alerts.sql"
+PLANS = "db/functions/plans.sql"
+PRICES = "db/functions/prices.sql"
+RECONCILER = "activities/reconciliation.py"
 MODEL_API = "providers/language_model.py"
 
 GRAPH_MODEL = "tests/model/test_graph_model.py"
@@ -27,6 +33,10 @@ ISOLATION = "tests/integration/test_tenant_isolation.py"
 PROBES = "tests/integration/test_tenant_probes.py"
 DATABASE_ERRORS = "tests/integration/test_database_errors.py"
 PROVIDER = "tests/integration/test_language_model.py"
+RECONCILIATION = "tests/integration/test_reconciliation.py"
+PLAN_TESTS = "tests/integration/test_plans.py"
+PRICE_TESTS = "tests/integration/test_prices.py"
+MAINTENANCE = "tests/workflows/test_maintenance.py"
 MONEY_UNIT = "tests/unit/test_money.py"
 CHAT_UNIT = "tests/unit/test_chat_answers.py"
 INTERRUPTIONS = "tests/workflows/test_interruptions.py"
@@ -504,6 +514,143 @@ PROVIDER_MUTANTS = (
     ),
 )
 
+OPERATING_MUTANTS = (
+    mutant(
+        "expired_before_its_time",
+        RECONCILE,
+        "WHEN p_attempt.state = 'RESERVED' AND p_attempt.expires_at <= p_now THEN 'EXPIRED'",
+        "WHEN p_attempt.state = 'RESERVED' THEN 'EXPIRED'",
+        f"{RECONCILIATION}::test_what_is_not_due_yet_is_told_with_its_reason_and_its_moment",
+    ),
+    mutant(
+        "unknown_kept_for_ever",
+        RECONCILE,
+        "WHEN p_attempt.state = 'UNKNOWN'",
+        "WHEN p_attempt.state = 'NEVER'",
+        f"{RECONCILIATION}::test_L23_dispatched_past_its_deadline_is_unknown_then_written_off_at_its_hold",
+    ),
+    mutant(
+        "answered_never_settled",
+        RECONCILE,
+        "            PERFORM settle_attempt(v_attempt);\n",
+        "            NULL;\n",
+        f"{RECONCILIATION}::test_L23_answered_and_never_settled_is_settled_also_after_the_workflow_ended",
+    ),
+    mutant(
+        "looked_up_cost_booked_twice",
+        RECONCILE,
+        "IF v_attempt.state NOT IN ('UNKNOWN', 'WRITTEN_OFF') THEN",
+        "IF false THEN",
+        f"{RECONCILIATION}::test_a_pass_is_idempotent_after_any_of_its_transactions",
+        f"{RECONCILIATION}::test_an_unknown_is_booked_at_what_the_provider_says_and_once",
+        f"{RECONCILIATION}::test_two_reconcilers_and_more_at_once_resolve_everything_exactly_once",
+    ),
+    mutant(
+        "correction_with_one_key_booked_again",
+        RECONCILE,
+        "WHERE idempotency_key = p_key AND organization_id = p_organization_id;\n    IF FOUND THEN",
+        "WHERE idempotency_key = p_key AND organization_id = p_organization_id;\n    IF false THEN",
+        f"{RECONCILIATION}::test_L19_a_refund_is_a_linked_row_and_moves_both_scopes",
+        f"{RECONCILIATION}::test_two_corrections_with_one_key_at_once_book_one",
+    ),
+    mutant(
+        "refund_of_more_than_was_paid",
+        RECONCILE,
+        "IF v_booked + p_amount < 0 THEN",
+        "IF false THEN",
+        f"{RECONCILIATION}::test_L19_a_refund_is_a_linked_row_and_moves_both_scopes",
+    ),
+    mutant(
+        "dearer_correction_is_no_overrun",
+        RECONCILE,
+        "    IF v_overrun > 0 THEN\n        PERFORM freeze_for_overrun",
+        "    IF false THEN\n        PERFORM freeze_for_overrun",
+        f"{RECONCILIATION}::test_L1_a_dearer_bill_after_the_freed_money_was_spent_is_an_overrun_and_freezes",
+    ),
+    mutant(
+        "thaw_without_audit",
+        FREEZE,
+        "    INSERT INTO scope_freezes (decision_id, organization_id, workflow_id, month, action, frozen_reason, "
+        "actor, reason)\n    VALUES (p_decision_id, p_organization_id, p_workflow_id, p_month, 'thaw', v_frozen,"
+        " trim(p_actor), trim(p_reason));\n",
+        "",
+        f"{RECONCILIATION}::test_L12_an_overrun_freezes_until_an_operator_thaws_both_scopes_with_a_reason",
+    ),
+    mutant(
+        "thaw_undoes_a_later_freeze",
+        FREEZE,
+        "IF v_known.decision_id IS NOT NULL OR v_frozen IS NULL THEN",
+        "IF v_frozen IS NULL THEN",
+        f"{RECONCILIATION}::test_a_thaw_is_told_again_what_it_did_and_undoes_no_later_freeze",
+    ),
+    mutant(
+        "alert_on_spent_only",
+        ALERTS,
+        "v_used CONSTANT numeric := p_spent_usd + p_held_usd;",
+        "v_used CONSTANT numeric := p_spent_usd;",
+        f"{PLAN_TESTS}::test_an_alert_is_written_once_by_the_authorization_that_crosses",
+    ),
+    mutant(
+        "refusal_without_its_alert",
+        ALERTS,
+        " OR (threshold = 100 AND p_is_refusal)",
+        "",
+        f"{PLAN_TESTS}::test_a_refusal_is_the_alert_of_100_percent",
+    ),
+    mutant(
+        "alerts_never_armed_again",
+        ALERTS,
+        "v_round + (p_cap_usd > v_round_cap)::integer",
+        "v_round",
+        f"{PLAN_TESTS}::test_a_raised_cap_arms_its_alerts_again_and_a_lowered_one_does_not",
+    ),
+    mutant(
+        "plan_changed_without_audit",
+        PLANS,
+        "    INSERT INTO organization_plan_changes (decision_id, organization_id, from_plan_key, to_plan_key, actor)\n"
+        "    VALUES (p_decision_id, p_organization_id, v_before, p_plan_key, p_actor);\n",
+        "",
+        f"{PLAN_TESTS}::test_an_organization_gets_a_plan_and_the_audit_says_who_gave_it",
+    ),
+    mutant(
+        "same_plan_decision_twice",
+        PLANS,
+        "IF v_known.decision_id IS NOT NULL OR (v_plan IS NOT DISTINCT FROM v_before AND NOT v_is_new) THEN",
+        "IF (v_plan IS NOT DISTINCT FROM v_before AND NOT v_is_new) THEN",
+        f"{PLAN_TESTS}::test_the_same_decision_changes_a_plan_once",
+    ),
+    mutant(
+        "price_of_the_past_changed",
+        PRICES,
+        "IF v_new.effective_from < now() THEN",
+        "IF false THEN",
+        f"{PRICE_TESTS}::test_a_planned_price_is_replaced_and_one_in_force_is_not",
+        f"{PRICE_TESTS}::test_a_later_price_ends_the_one_that_runs",
+    ),
+    mutant(
+        "one_failure_ends_the_pass",
+        RECONCILER,
+        "        except PermanentError as error:\n            self.failures.append(",
+        "        except PermanentError as error:\n            raise\n            self.failures.append(",
+        f"{RECONCILIATION}::test_one_attempt_that_cannot_be_resolved_keeps_no_other_from_it",
+    ),
+    mutant(
+        "run_of_an_ended_row_goes_on",
+        RECONCILER,
+        "        if is_terminal(row.state):\n            return await self._end_run(run, row)\n",
+        "",
+        f"{MAINTENANCE}::test_an_open_run_of_an_ended_row_is_told_to_end",
+    ),
+    mutant(
+        "young_rows_started_twice",
+        RECONCILER,
+        "        if row.unchanged_seconds < self._settings.run_grace_seconds:\n            return None\n        last =",
+        "        last =",
+        f"{MAINTENANCE}::test_what_has_just_changed_is_left_in_peace",
+    ),
+)
+
 MUTANTS = (
-    *STATE_MUTANTS, *AUTHORIZING_MUTANTS, *CALLING_MUTANTS, *AMOUNT_MUTANTS, *TENANT_MUTANTS, *PROVIDER_MUTANTS
+    *STATE_MUTANTS, *AUTHORIZING_MUTANTS, *CALLING_MUTANTS, *AMOUNT_MUTANTS, *TENANT_MUTANTS, *PROVIDER_MUTANTS,
+    *OPERATING_MUTANTS,
 )  # fmt: skip
