@@ -228,6 +228,7 @@ class WorkerProcess:
                 state.open_gate,
                 state.fail_step,
                 state.cancel_workflow,
+                state.cancel_own_run,
                 state.retry_step,
                 state.reopen_review,
                 state.raise_cap,

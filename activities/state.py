@@ -214,6 +214,13 @@ class StateActivities:
             await cancel_row(connection, ref, actor=RUN_ACTOR, reason=cancel.reason)
             return await self._progress(connection, ref.workflow_id)
 
+    @activity.defn(name="cancel_own_run")
+    async def cancel_own_run(self, ref: WorkflowRef) -> None:
+        """Asks Temporal to cancel the run that this activity works for."""
+        info = activity.info()
+        handle = activity.client().get_workflow_handle(info.workflow_id or "", run_id=info.workflow_run_id)
+        await handle.cancel(reason=f"the row of workflow {ref.workflow_id} is CANCELLED")
+
     @activity.defn(name="retry_step")
     async def retry_step(self, decide_retry: DecideRetry) -> Progress:
         """X_FAILED → X_PROCESSING: a person asked for it. Articles that failed or were not begun are planned again."""

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from activities.publish import AcceptedArticle, accepted_articles
 from commands.exits import CommandError, ExitCode, conflict
-from commands.runs import is_parked_by_conflicts, is_terminal_message, send
+from commands.runs import is_parked, is_terminal_message, send
 from commands.session import Session
 from commands.watching import follow_to_exit
 from db.overview import ArticleOverview, FoundWorkflow, article_overview
@@ -95,10 +95,10 @@ async def retry(session: Session, workflow: str, *, accept_partial: bool, waits:
 
 
 async def _is_parked(session: Session, record: WorkflowRecord) -> bool:
-    """A run that lost three transitions in a row waits for a retry, in whatever state the row is."""
+    """A run that can't go on by itself waits for a retry, in whatever state the row is."""
     if status_of(record.state) not in (Status.PENDING, Status.PROCESSING):
         return False
-    return await is_parked_by_conflicts(await session.client(), record)
+    return await is_parked(await session.client(), record)
 
 
 def _failed_step(record: WorkflowRecord, accept_partial: bool) -> Step:

@@ -37,7 +37,7 @@ from domain.progress import Progress, WorkflowRef
 from domain.settings import StepSettings
 from domain.states import State
 from workflows.intent import INTENT_STATE, INTENT_WORKFLOW_ID, ORGANIZATION_ID, IntentInput, IntentWorkflow
-from workflows.status_card import PARKED_NOTE
+from workflows.status_card import PARKED_PREFIX
 
 ANSWER_SECONDS_MAX = 20.0
 RETRIEVE_SECONDS = 0.1
@@ -198,8 +198,8 @@ async def waits_for_a_worker(client: Client, record: WorkflowRecord) -> bool:
     return waited.total_seconds() > TASK_WAITS_SECONDS_MAX
 
 
-async def is_parked_by_conflicts(client: Client, record: WorkflowRecord) -> bool:
-    """Whether the run's status card says that it waits after lost transitions; False when no worker answers."""
+async def is_parked(client: Client, record: WorkflowRecord) -> bool:
+    """Whether the run's status card says that it waits for a retry; False when no worker answers."""
     handle = client.get_workflow_handle(temporal_workflow_id(record.organization_id, record.workflow_id))
     try:
         metadata = await handle.query(
@@ -207,7 +207,7 @@ async def is_parked_by_conflicts(client: Client, record: WorkflowRecord) -> bool
         )
     except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError):
         return False
-    return PARKED_NOTE in metadata.current_details
+    return PARKED_PREFIX in metadata.current_details
 
 
 async def cancel_run(client: Client, record: WorkflowRecord, reason: str) -> None:

@@ -26,7 +26,7 @@ from workflows.failures import (
 )
 from workflows.paid_calls import Answered, CallContext, SlotEnd, ask_one
 from workflows.policies import ActivitiesT, RequestT, ResultT, in_database, on_the_web
-from workflows.status_card import status_card
+from workflows.status_card import CONFLICTS_NOTE, status_card
 
 with workflow.unsafe.imports_passed_through():
     from activities.article import ArticleActivities, ArticlesPlan, ArticleTask
@@ -104,7 +104,7 @@ class IntentWorkflow:
         self._loaded: Progress | None = None
         self._deciding = asyncio.Lock()
         self._conflicts = 0
-        self._is_parked_by_conflicts = False
+        self._parked = ""
         self._note = ""
 
     @workflow.run
@@ -120,20 +120,24 @@ class IntentWorkflow:
             await self._cancel()
         await workflow.wait_condition(workflow.all_handlers_finished)
         if self._progress.state is State.CANCELLED:
+            await self._be_cancelled()
             raise asyncio.CancelledError
         return self._progress
 
     async def _go_on(self) -> None:
         """One step further, or wait for a person; where somebody else moved the row, look again."""
-        if status_of(self._progress.state) is Status.FAILED or self._is_parked_by_conflicts:
+        if status_of(self._progress.state) is Status.FAILED or self._parked:
             await self._wait_for_a_person()
             return
         try:
             await self._take_step()
         except (ActivityError, ChildWorkflowError) as error:
-            if is_cancelled() or not is_lost(error):
+            if is_cancelled():
                 raise
-            await self._load_again()
+            if is_lost(error):
+                await self._load_again()
+            else:
+                await self._park(f"{failure_of(error).message}; mend it, then retry")
 
     async def _take_step(self) -> None:
         """The seven steps."""
@@ -297,8 +301,14 @@ class IntentWorkflow:
     async def _load_again(self) -> None:
         """Somebody else moved the row. Three times in a row: park, and let a person look."""
         self._conflicts += 1
-        self._is_parked_by_conflicts = self._conflicts >= CONFLICTS_MAX
+        if self._conflicts >= CONFLICTS_MAX:
+            self._parked = CONFLICTS_NOTE
         await self._look_again()
+
+    async def _park(self, why: str) -> None:
+        """Not even the failure of the step could be noted: nothing more is done before somebody looked."""
+        self._parked = why
+        await self._show(self._progress)
 
     async def _look_again(self) -> None:
         await self._take(self._state(StateActivities.load_progress, self._start.ref, "the row moved on: load it again"))
@@ -406,7 +416,7 @@ class IntentWorkflow:
         if self._loaded is not None and progress.version < self._loaded.version:
             return
         self._loaded = progress
-        workflow.set_current_details(status_card(progress, self._note, is_parked=self._is_parked_by_conflicts))
+        workflow.set_current_details(status_card(progress, self._note, parked=self._parked))
         failed = step_of(progress.state) if status_of(progress.state) is Status.FAILED else None
         workflow.upsert_search_attributes(
             [
@@ -424,7 +434,7 @@ class IntentWorkflow:
 
     def _waits(self) -> bool:
         waiting = (Status.FAILED, Status.WAITING)
-        return self._is_parked_by_conflicts or status_of(self._progress.state) in waiting
+        return bool(self._parked) or status_of(self._progress.state) in waiting
 
     async def _cancel(self) -> None:
         """Nothing new is asked; what is in flight has been awaited and booked; the row is closed."""
@@ -432,6 +442,12 @@ class IntentWorkflow:
         cancel = CancelWorkflow(ref=self._start.ref, reason=reason)
         self._loaded = None
         await self._take(self._state(StateActivities.cancel_workflow, cancel, "close the row"))
+
+    async def _be_cancelled(self) -> None:
+        """A run shows as cancelled only when it was asked to be; where the row was cancelled without it, it asks."""
+        if not is_cancelled():
+            await self._state(StateActivities.cancel_own_run, self._start.ref, "the row is cancelled: so is its run")
+            await workflow.wait_condition(is_cancelled)
 
     # People -----------------------------------------------------------------------------------------------------
 
@@ -447,8 +463,8 @@ class IntentWorkflow:
 
     @workflow.update(name="retry", description="Run a failed step again; accepted answers are reused")
     async def retry(self, decision: Retry) -> Progress:
-        if self._is_parked_by_conflicts:
-            self._is_parked_by_conflicts, self._conflicts = False, 0
+        if self._parked:
+            self._parked, self._conflicts = "", 0
             await self._look_again()
             if status_of(decision.expected_state) is not Status.FAILED:
                 return self._progress
@@ -484,7 +500,7 @@ class IntentWorkflow:
 
     @retry.validator
     def _check_retry(self, decision: Retry) -> None:
-        if not self._is_parked_by_conflicts:
+        if not self._parked:
             self._check_shown(decision, decision.expected_state)
 
     @approve_articles.validator

@@ -12,7 +12,8 @@ with workflow.unsafe.imports_passed_through():
 # About what an article holds at the default route's prices; only a suggestion is made of it.
 ARTICLE_USD = Decimal("0.06")
 CENT = Decimal("0.01")
-PARKED_NOTE = "parked: three lost transitions in a row; look at the history, then retry"
+PARKED_PREFIX = "parked: "
+CONFLICTS_NOTE = "three lost transitions in a row; look at the history, then retry"
 
 
 def next_command(progress: Progress) -> str:
@@ -46,8 +47,8 @@ def _is_about_money(progress: Progress) -> bool:
     )
 
 
-def status_card(progress: Progress, note: str = "", *, is_parked: bool = False) -> str:
-    """``is_parked``: three transitions in a row were lost, and a person has to look."""
+def status_card(progress: Progress, note: str = "", *, parked: str = "") -> str:
+    """``parked``: why the run waits for a person although its row is in no failed state."""
     view = DERIVED_VIEW[progress.state]
     step = step_of(progress.state)
     title = "cancelled" if step is None else f"step {step_number(step)} of 7 · {view.label}"
@@ -62,11 +63,11 @@ def status_card(progress: Progress, note: str = "", *, is_parked: bool = False) 
         lines.append(f"- articles: {articles.done} of {articles.planned} done, {articles.failed} failed")
     if progress.failure is not None:
         lines.append(f"- **what happened**: {progress.failure.message}")
-    if is_parked:
-        note = PARKED_NOTE
+    if parked:
+        note = PARKED_PREFIX + parked
     if note:
         lines.append(f"- {note}")
-    command = f"starter.py retry {progress.workflow_id}" if is_parked else next_command(progress)
+    command = f"starter.py retry {progress.workflow_id}" if parked else next_command(progress)
     if command:
         lines.append(f"- **to go on**: `{command}`")
     return "\n".join(lines)

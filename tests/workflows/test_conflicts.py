@@ -94,6 +94,16 @@ async def card(run: Run) -> str:
     return str(metadata.current_details)
 
 
+async def card_with(run: Run, words: str) -> str:
+    """The card, once it says so."""
+    for _ in range(400):
+        text = await card(run)
+        if words in text:
+            return text
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{words!r} is not on the card: {text}")
+
+
 @asynccontextmanager
 async def right_behind(run: Run, state: State, act: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
     """Does something in the first moment after the row enters a state, before anybody else can."""
@@ -143,7 +153,7 @@ async def test_a_row_cancelled_behind_its_back_ends_the_run(pipeline: Pipeline, 
     run = await pipeline.begin(**SHORT)
     attempt_id = await in_flight(run, "competitor_labels")
     await cancelled_by_row(run)
-    assert await ended(run) in (WorkflowExecutionStatus.CANCELED, WorkflowExecutionStatus.FAILED)
+    assert await ended(run) is WorkflowExecutionStatus.CANCELED
     assert (await run.progress()).state is State.CANCELLED
     attempts = {row["attempt_id"]: row["state"] for row in await run.rows(_ATTEMPTS)}
     assert attempts[attempt_id] == "SETTLED"
@@ -228,7 +238,26 @@ async def test_a_run_that_waits_for_a_person_learns_that_its_row_is_closed(pipel
     await cancelled_by_row(run)
     refused = await refusal(run, "review_seeds", review)
     assert refused.details[0]["current_state"] == State.CANCELLED
-    await ended(run)
+    assert await ended(run) is WorkflowExecutionStatus.CANCELED
+
+
+async def test_what_the_database_refuses_for_good_parks_the_run_and_a_retry_goes_on(
+    pipeline: Pipeline, books_balance: Check
+) -> None:
+    """Not even the failure of the step can be written: the run waits, with the cause on its card."""
+    await pipeline.faults({"kind": "slow", "seconds": 1.0, "schema": "icp"})
+    run = await pipeline.begin(**SHORT)
+    await in_flight(run, "icp")
+    await pipeline.database.admin.execute("REVOKE EXECUTE ON FUNCTION advance_workflow FROM infin8_app")
+    text = await card_with(run, "parked: ")
+    assert "permission denied for function advance_workflow" in text
+    assert f"starter.py retry {run.ref.workflow_id}" in text
+    assert (await run.handle.describe()).status is WorkflowExecutionStatus.RUNNING
+    await pipeline.database.admin.execute("GRANT EXECUTE ON FUNCTION advance_workflow TO infin8_app")
+    await run.update("retry", Retry(**await run.decision()))
+    await run.reaches(State.COMPLETED)
+    assert len([row for row in await run.rows(_ATTEMPTS) if row["slot"] == "icp"]) == 1
+    await books_balance(run)
 
 
 async def test_a_person_who_saw_a_later_version_than_the_run_gets_through(pipeline: Pipeline) -> None:
