@@ -52,7 +52,7 @@ clean: ## stop nothing, remove what set-up and runs left in this folder
 	@rm -rf .boot .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 chaos: setup ## faults through real workers: the cells, then ten minutes under load, with the report
-	@$(RUN) -m pytest -m chaos tests/chaos
+	@$(RUN) -m pytest tests/chaos
 	@$(RUN) -m tests.chaos.run --minutes 10
 
 mutants: setup ## seeded bugs, each of which some test has to catch
