@@ -14,8 +14,8 @@ NO_ORGANIZATION = UUID(int=0)  # prices and plans are nobody's: no row of a tena
 
 
 @asynccontextmanager
-async def operator_transaction(session: Session, organization_id: UUID = NO_ORGANIZATION) -> AsyncIterator[Connection]:
-    """One transaction of the operator's role, for one organization or for what belongs to none."""
+async def operator_database(session: Session) -> AsyncIterator[Database]:
+    """The database under the operator's role, closed with the block."""
     dsn = session.settings.postgres_operator_dsn
     if dsn is None:
         raise unreachable(
@@ -25,10 +25,16 @@ async def operator_transaction(session: Session, organization_id: UUID = NO_ORGA
         )
     database = await Database.connect(dsn.get_secret_value(), size_max=2, application_name="starter")
     try:
-        async with database.transaction(organization_id) as connection:
-            yield connection
+        yield database
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def operator_transaction(session: Session, organization_id: UUID = NO_ORGANIZATION) -> AsyncIterator[Connection]:
+    """One transaction of the operator's role, for one organization or for what belongs to none."""
+    async with operator_database(session) as database, database.transaction(organization_id) as connection:
+        yield connection
 
 
 async def find_organization(session: Session, text: str) -> OrganizationPlan:

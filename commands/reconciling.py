@@ -1,14 +1,14 @@
 """The operator's commands: reconcile money and runs now, freeze and thaw what may spend, correct what was booked."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
-from commands.exits import CommandError, ExitCode, not_found, unreachable
+from commands.exits import CommandError, ExitCode, not_found
 from commands.local_stack import HELD_ELSEWHERE, settings_of_worker
+from commands.operating import operator_database
 from commands.session import Session
 from commands.terminal import dollars
 from db import reconciliation
@@ -27,7 +27,7 @@ PASSES_MAX = 50
 
 async def reconcile(session: Session) -> ExitCode:
     """What the Schedule does every minute, now, and over the counters of every scope. Money needs no Temporal."""
-    async with _operator(session) as operator:
+    async with operator_database(session) as operator:
         money = await _reconcile_money(session, operator)
         runs, runs_trouble = await _compare_runs(session, operator)
     report = ReconciliationReport(money=money, runs=runs, runs_trouble=runs_trouble)
@@ -87,22 +87,6 @@ async def _compare_runs(session: Session, operator: Database) -> tuple[RunsRepor
     return await consistency.compare(), ""
 
 
-@asynccontextmanager
-async def _operator(session: Session) -> AsyncIterator[Database]:
-    dsn = session.settings.postgres_operator_dsn
-    if dsn is None:
-        raise unreachable(
-            f"no database: the stack of {session.settings.state_dir} is not up; run `starter.py up`, "
-            "or set INFIN8_POSTGRES_OPERATOR_DSN",
-            "DatabaseUnavailableError",
-        )
-    database = await Database.connect(dsn.get_secret_value(), size_max=2, application_name="starter")
-    try:
-        yield database
-    finally:
-        await database.close()
-
-
 # Freezing and thawing --------------------------------------------------------------------------------------------
 
 
@@ -112,7 +96,7 @@ async def thaw(session: Session, workflow: str, reason: str) -> ExitCode:
     found = await session.find(workflow)
     thawed: list[FrozenScope] = []
     decision = uuid4()
-    async with _operator(session) as operator:
+    async with operator_database(session) as operator:
         async with operator.reading() as connection:
             frozen = await reconciliation.frozen_scopes(connection, found.organization_id)
         for scope in frozen:
@@ -147,7 +131,7 @@ async def freeze(session: Session, workflow: str, reason: str, *, month: bool = 
     """No new authorizations for a workflow, or with ``month`` for its whole organization in the current month."""
     words = _reason(reason)
     found = await session.find(workflow)
-    async with _operator(session) as operator, operator.transaction(found.organization_id) as connection:
+    async with operator_database(session) as operator, operator.transaction(found.organization_id) as connection:
         this_month: date = await connection.fetchval("SELECT spend_month(clock_timestamp())")
         frozen = await reconciliation.freeze_scope(
             connection,
@@ -191,7 +175,7 @@ async def correct(session: Session, row: str, amount: str, reason: str, key: str
     """A linked ledger row: a refund (below 0) or a dearer bill. With ``key`` the same command again adds nothing."""
     original, amount_usd, words = _uuid(row, "ROW"), _amount(amount), _reason(reason)
     correction = uuid4() if key is None else _uuid(key, "--key")
-    async with _operator(session) as operator:
+    async with operator_database(session) as operator:
         async with operator.reading() as connection:
             organization_id = await reconciliation.organization_of_row(connection, original)
         if organization_id is None:
