@@ -171,6 +171,36 @@ def doctor(json: Json = False) -> None:
     run(doctor_, json=json)
 
 
+@app.command(rich_help_panel=TRY)
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Markdown or HTML")],
+    keyword: Annotated[str, typer.Option(metavar="TEXT", help="for its density; front matter or JSON-LD else")] = "",
+    term: Annotated[
+        list[str] | None, typer.Option("--term", metavar="TEXT", help="what it has to be about; repeatable")
+    ] = None,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option("--source", metavar="FILE", help="where its numbers and quotations must stand; repeatable"),
+    ] = None,
+    banned: Annotated[
+        list[str] | None, typer.Option("--banned", metavar="TEXT", help="a phrase it may not use; repeatable")
+    ] = None,
+    brief: Annotated[
+        Path | None, typer.Option("--brief", metavar="FILE", help="its banned phrases and its own site")
+    ] = None,
+    site: Annotated[
+        Path | None, typer.Option("--site", metavar="DIR", help="the folder that links beginning with / start at")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """The quality gates over any article file: what blocks it, what is worth mending, where, and how. Exit code 4 when
+    something blocks, 2 for a file that is no text, 3 for one that is not there."""
+    from commands import checking
+
+    flags = checking.CheckFlags(keyword, term or (), banned or (), source or (), brief, site)
+    run_alone(lambda settings, terminal: checking.check(terminal, files, flags, settings.steps.article), json=json)
+
+
 # Runs ------------------------------------------------------------------------------------------------------------
 
 
@@ -227,11 +257,16 @@ def watch(workflow: Workflow, json: Json = False) -> None:
 
 @app.command(name="list", rich_help_panel=RUN)
 def list_(
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="the youngest so many")] = 50, json: Json = False
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="the youngest so many")] = 50,
+    waiting: Annotated[bool, typer.Option("--waiting", help="what waits for a person, oldest first")] = False,
+    json: Json = False,
 ) -> None:
     """All runs of all organizations, the youngest first."""
     from commands import reading
+    from commands import waiting as waiting_
 
+    if waiting:
+        run(lambda session: waiting_.list_waiting(session, limit), json=json)
     run(lambda session: reading.list_(session, limit), json=json)
 
 
@@ -299,18 +334,27 @@ def review(
     ] = None,
     drop: Annotated[list[str] | None, typer.Option(metavar="WHICH", help="drop these, approve all others")] = None,
     add: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="a keyword of your own")] = None,
+    note: Annotated[list[str] | None, typer.Option(metavar="WHICH=TEXT", help="why these are decided so")] = None,
     file: Annotated[Path | None, typer.Option(metavar="FILE", help="an edited export, CSV or JSON")] = None,
+    undecided: Annotated[
+        str | None, typer.Option(metavar="approve|drop", help="what a file's rows without a decision become")
+    ] = None,
     export: Annotated[Path | None, typer.Option(metavar="FILE", help="write the list to edit, decide nothing")] = None,
-    reject: Annotated[str | None, typer.Option(metavar="TEXT", help="search again, with these words")] = None,
+    reject: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="search again, with these words; --drop names what is wrong")
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="in a terminal: line by line instead of the screen")] = False,
     reopen: Annotated[bool, typer.Option("--reopen", help="after failed clusters: decide anew")] = False,
     actor: Actor = None,
     json: Json = False,
 ) -> None:
-    """Step 3: decide about the seed keywords. In a terminal without options you are asked line by line."""
+    """Step 3: decide about the seed keywords. In a terminal without options: a screen, `?` shows its keys."""
 
     from commands import reviewing
 
-    flags = reviewing.ReviewFlags(approve_all, approve or (), drop or (), add or (), file, reject)
+    flags = reviewing.ReviewFlags(
+        approve_all, approve or (), drop or (), add or (), file, reject, note or (), undecided, plain
+    )
     if sum([flags.are_given, export is not None, reopen]) > 1:
         raise typer.BadParameter("--export, --reopen and a decision exclude each other")
     if reopen:
@@ -352,6 +396,59 @@ def redo(
     run(lambda session: deciding.redo(session, workflow, article, note), json=json, actor=actor)
 
 
+@app.command(rich_help_panel=DECIDE)
+def unpublish(
+    workflow: Workflow,
+    reason: Reason,
+    articles: Annotated[
+        list[str] | None,
+        typer.Option("--articles", metavar="WHICH", help="numbers, slugs or ids; all otherwise"),
+    ] = None,
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Takes back what a run that has ended published: pages are removed, posts become drafts."""
+
+    from commands import publishing
+
+    run(lambda session: publishing.unpublish(session, workflow, articles or [], reason), json=json, actor=actor)
+
+
+@app.command(rich_help_panel=DECIDE)
+def republish(
+    workflow: Workflow,
+    reason: Reason,
+    articles: Annotated[
+        list[str] | None,
+        typer.Option("--articles", metavar="WHICH", help="numbers, slugs or ids; all that were taken back otherwise"),
+    ] = None,
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Puts out again what was unpublished, with exactly the content that was approved."""
+
+    from commands import publishing
+
+    run(lambda session: publishing.republish(session, workflow, articles or [], reason), json=json, actor=actor)
+
+
+@app.command(rich_help_panel=DECIDE)
+def override(
+    workflow: Workflow,
+    clusters: Annotated[
+        list[str], typer.Argument(metavar="CLUSTER", help="fallen ones by number, hub or id; see `show ID clusters`")
+    ],
+    reason: Reason,
+    actor: Actor = None,
+    json: Json = False,
+) -> None:
+    """Lets clusters go on that fell in step 5: after a failed validation, failed articles, or before publishing."""
+
+    from commands import overriding
+
+    run(lambda session: overriding.override(session, workflow, clusters, reason), json=json, actor=actor)
+
+
 # Looking ---------------------------------------------------------------------------------------------------------
 
 
@@ -359,6 +456,7 @@ def redo(
 def show(
     workflow: Workflow,
     topic: Annotated[str, typer.Argument(metavar="TOPIC", help="icp, competitors, keywords, clusters or articles")],
+    history: Annotated[bool, typer.Option("--history", help="of keywords: every decision, by whom and when")] = False,
     json: Json = False,
 ) -> None:
     """What was paid for."""
@@ -366,6 +464,12 @@ def show(
 
     if topic not in list(showing.Topic):
         raise typer.BadParameter(f"TOPIC is {topic!r}; it must be one of {', '.join(showing.Topic)}")
+    if history and topic != showing.Topic.KEYWORDS:
+        raise typer.BadParameter("--history goes with the topic keywords; see also `starter.py history`")
+    if history:
+        from commands.keyword_history import show_keyword_history
+
+        run(lambda session: show_keyword_history(session, workflow), json=json)
     run(lambda session: showing.show(session, workflow, showing.Topic(topic)), json=json)
 
 
@@ -375,6 +479,21 @@ def preview(workflow: Workflow, json: Json = False) -> None:
     from commands import showing
 
     run(lambda session: showing.preview(session, workflow), json=json)
+
+
+@app.command(rich_help_panel=LOOK)
+def export(
+    workflow: Workflow,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR|FILE.zip", help="where to; exports/NAME-ID otherwise")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace an export that is there already")] = False,
+    json: Json = False,
+) -> None:
+    """Everything a run has as files: articles as Markdown, HTML and JSON, keywords, clusters, ledger, history."""
+    from commands import exporting
+
+    run(lambda session: exporting.export(session, workflow, out, force=force), json=json)
 
 
 @app.command(rich_help_panel=LOOK)

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
@@ -28,17 +28,22 @@ from temporalio.worker import PollerBehaviorAutoscaling, Worker, WorkerDeploymen
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.article import ArticleActivities, build_outline_request, build_section_request
-from activities.clustering import ClusteringActivities
+from activities.cited_pages import CitedPageActivities
+from activities.clustering import ClusteringActivities, KeywordEmbeddingActivities
 from activities.competitor import (
     CompetitorActivities,
     SeedExtractionActivities,
     build_discovery_request,
     build_label_request,
 )
+from activities.embeddings import PaidEmbeddingActivities, build_embeddings_request
 from activities.failures import FailureInterceptor
 from activities.icp import IcpActivities, build_icp_request
+from activities.keyword_data import KeywordDataActivities, build_keyword_data_request
+from activities.publication_changes import PublicationChangeActivities, PublicationWishActivities
 from activities.publish import ApprovalActivities, PublishActivities
 from activities.reconciliation import ConsistencyActivities, IntentRuns, LookUpActivities, ReconciliationActivities
+from activities.reminders import ReminderActivities, WebhookActivities
 from activities.seed_review import SeedReviewActivities
 from activities.sites import SiteActivities
 from activities.spend import PaidCallActivities, RequestBuilder, SpendActivities
@@ -49,15 +54,21 @@ from config import LogFormat, Settings, environment_has_temporal, load_settings,
 from db.migrate import check_parity, migrate, pending_migrations
 from db.pool import Database
 from db.workflows import WorkflowRecord
+from domain.brief import PublishTarget
 from domain.errors import ConfigurationError, DatabaseUnavailableError, PipelineError, ProviderUnavailableError
 from domain.progress import CallKind
+from domain.publishing import Publisher
 from telemetry import TelemetryInterceptor, configure_logging
 from workflows.article import ArticleWorkflow
 from workflows.intent import INTENT_STATE, SEARCH_ATTRIBUTES, IntentWorkflow
 from workflows.intent import WORKFLOW_NAME as INTENT_WORKFLOW_NAME
 from workflows.maintenance import Maintain, MaintenanceWorkflow
 from workflows.policies import LLM_QUEUE_SUFFIX, WEB_QUEUE_SUFFIX
+from workflows.publication_changes import PublicationChangeWorkflow
 from workflows.schedule import ensure_schedule
+
+if TYPE_CHECKING:
+    from providers.keyword_data import KeywordData
 
 log = structlog.get_logger("worker")
 
@@ -79,6 +90,8 @@ REQUEST_BUILDERS: dict[CallKind, RequestBuilder] = {
     CallKind.ICP: build_icp_request,
     CallKind.COMPETITOR_DISCOVERY: build_discovery_request,
     CallKind.COMPETITOR_LABELS: build_label_request,
+    CallKind.KEYWORD_DATA: build_keyword_data_request,
+    CallKind.EMBEDDINGS: build_embeddings_request,
     CallKind.ARTICLE_OUTLINE: build_outline_request,
     CallKind.ARTICLE_SECTION: build_section_request,
     CallKind.ARTICLE_REPAIR: build_section_request,
@@ -215,13 +228,15 @@ class WorkerProcess:
         settings, database = self._settings, self._database
         state, spend = StateActivities(database), SpendActivities(database, REQUEST_BUILDERS)
         icp, competitor = IcpActivities(database), CompetitorActivities(database)
+        keyword_data, paid_embeddings = KeywordDataActivities(database), PaidEmbeddingActivities(database)
         review, clustering = SeedReviewActivities(database), ClusteringActivities(database)
         validation, article = ValidationActivities(database), ArticleActivities(database)
         approval = ApprovalActivities(database)
+        wishes = PublicationWishActivities(database)
         return Worker(
             self._client,
             task_queue=settings.task_queue,
-            workflows=[IntentWorkflow, ArticleWorkflow, MaintenanceWorkflow],
+            workflows=[IntentWorkflow, ArticleWorkflow, MaintenanceWorkflow, PublicationChangeWorkflow],
             activities=[
                 state.load_progress,
                 state.begin_step,
@@ -239,9 +254,16 @@ class WorkerProcess:
                 competitor.competitor_sites,
                 competitor.judge_discovery,
                 competitor.analyze_competitors,
+                keyword_data.plan_keyword_data,
+                keyword_data.judge_keyword_data,
+                keyword_data.merge_keyword_data,
                 review.apply_seed_review,
+                ReminderActivities(database).remind,
+                paid_embeddings.plan_embeddings,
+                paid_embeddings.judge_embeddings,
                 clustering.cluster_keywords,
                 validation.validate_clusters,
+                validation.override_clusters,
                 article.plan_articles,
                 article.load_article,
                 article.judge_outline,
@@ -253,6 +275,8 @@ class WorkerProcess:
                 approval.approve_automatically,
                 approval.articles_to_publish,
                 approval.publish_articles,
+                wishes.begin_publication_change,
+                wishes.changed_articles,
                 *maintenance,
             ],
             workflow_runner=workflow_runner(),
@@ -282,6 +306,7 @@ class WorkerProcess:
             language_model,
             settings.timeouts.heartbeat_every_seconds,
             is_sandbox=settings.uses_sandbox,
+            keyword_data=_keyword_data(settings, stack),
         )
         look_ups = LookUpActivities(language_model.look_up_cost, settings.timeouts.heartbeat_every_seconds)
         return Worker(
@@ -296,30 +321,68 @@ class WorkerProcess:
         )
 
     async def _web_worker(self, stack: AsyncExitStack) -> Worker:
+        from providers.embeddings import LocalEmbeddings, installed_model
         from providers.publisher import FilesPublisher
         from providers.web_pages import WebPages
+        from providers.webhook import Webhook
+        from providers.wordpress import WordPressPublisher
 
         settings = self._settings
         web_pages = WebPages(user_agent=USER_AGENT, site_overrides=settings.site_overrides)
         stack.push_async_callback(web_pages.close)
+        webhook = Webhook(settings.reminder_webhook_url) if settings.reminder_webhook_url else None
+        if webhook is not None:
+            stack.push_async_callback(webhook.close)
         sites = SiteActivities(self._database, web_pages, settings.timeouts.heartbeat_every_seconds)
+        cited = CitedPageActivities(self._database, web_pages, settings.timeouts.heartbeat_every_seconds)
         extraction = SeedExtractionActivities(self._database, settings.timeouts.heartbeat_every_seconds)
-        publisher = FilesPublisher(settings.output_dir)
-        publish = PublishActivities(self._database, publisher, settings.timeouts.heartbeat_every_seconds)
+        embeddings = KeywordEmbeddingActivities(
+            self._database, LocalEmbeddings(installed_model()), settings.timeouts.heartbeat_every_seconds
+        )
+        word_press = WordPressPublisher(settings.wordpress)
+        stack.push_async_callback(word_press.close)
+        publishers: dict[PublishTarget, Publisher] = {
+            PublishTarget.FILES: FilesPublisher(settings.output_dir),
+            PublishTarget.WORDPRESS: word_press,
+        }
+        publish = PublishActivities(self._database, publishers, settings.timeouts.heartbeat_every_seconds)
+        changes = PublicationChangeActivities(self._database, publishers, settings.timeouts.heartbeat_every_seconds)
         return Worker(
             self._client,
             task_queue=settings.task_queue + WEB_QUEUE_SUFFIX,
             activities=[
                 sites.read_site,
+                cited.read_cited_pages,
                 extraction.extract_seed_keywords,
+                embeddings.embed_keywords,
                 publish.publish_article,
                 publish.finish_site,
+                publish.finish_publications,
+                changes.change_publication,
+                WebhookActivities(webhook).post_reminder,
             ],
             max_concurrent_activities=settings.web_slots,
             activity_task_poller_behavior=PollerBehaviorAutoscaling(),
             interceptors=interceptors(),
             graceful_shutdown_timeout=timedelta(seconds=settings.drain_seconds),
         )
+
+
+def _keyword_data(settings: Settings, stack: AsyncExitStack) -> "KeywordData | None":
+    """None without an account, or the sandbox in its place."""
+    from providers.keyword_data import KeywordData
+
+    account = settings.keyword_data_account
+    if account is None:
+        return None
+    client = KeywordData(
+        base_url=account.url,
+        login=account.login,
+        password=account.password,
+        timeout_seconds=settings.steps.spend.call_timeout_seconds,
+    )
+    stack.push_async_callback(client.close)
+    return client
 
 
 def workflow_runner() -> SandboxedWorkflowRunner:

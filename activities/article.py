@@ -2,6 +2,7 @@
 or a retry pays for nothing twice."""
 
 from collections.abc import Mapping, Sequence
+from decimal import ROUND_CEILING, Decimal
 from uuid import UUID
 
 from pydantic import Field
@@ -12,20 +13,24 @@ from activities.competitor import load_icp
 from activities.judging import answer_of, block_with, failure_of, judged, reject
 from activities.spend import PreparedRequest
 from activities.state import complete_step
-from db import articles, clusters, pages, prices, transitions
+from db import articles, cited_pages, clusters, pages, prices, transitions
 from db.articles import ArticleRow, NewArticle
+from db.clusters import ClusterRow
 from db.pool import Connection, Database
 from domain import article, assembly, quality
 from domain.article import ArticlePlan, Outline, PlannedCluster, SectionContent
 from domain.assembly import Document, LinkTarget
+from domain.citations import cited_passages
 from domain.errors import InvalidModelOutputError
 from domain.money import Frozen, ModelPrice, format_usd
 from domain.pages import Passage, numbered_passages
 from domain.progress import ACCEPT_PARTIAL, CallSpec, ClaimRef, Judged, JudgedKind
+from domain.validation import OVERRIDDEN
 from domain.verdict import AskAgain, Blocked, Completed, Level, Reason, Verdict, verdict_of
 
 SOURCE_CHARACTERS_MAX = 200_000
 CAP_REACHED = "cap_reached"
+HUNDREDTH_OF_A_CENT = Decimal("0.0001")
 RESUMABLE_CODES = frozenset({CAP_REACHED, "provider_unavailable", "asks_used_up", "interrupted"})
 
 
@@ -101,6 +106,13 @@ class ArticleSources(Frozen):
     plan: ArticlePlan
     passages: tuple[Passage, ...]
     terms: tuple[str, ...]
+    cited: tuple[Passage, ...] = ()
+
+    @property
+    def pool(self) -> tuple[Passage, ...]:
+        """What references may be made of: the crawled passages, and those of pages that a search model cited and that
+        were read. Requests are made of the crawled ones alone, so that a page read later changes no request."""
+        return (*self.passages, *self.cited)
 
 
 async def load_sources(connection: Connection, case: Case, article_id: UUID) -> ArticleSources:
@@ -109,7 +121,9 @@ async def load_sources(connection: Connection, case: Case, article_id: UUID) -> 
     everything = await source_passages(connection, case)
     query = " ".join((plan.keyword, *plan.spokes))
     passages = article.relevant_passages(query, everything, characters_max=case.settings.article.passage_characters_max)
-    return ArticleSources(plan=plan, passages=passages, terms=article.key_terms(plan.keyword, plan.spokes, passages))
+    terms = article.key_terms(plan.keyword, plan.spokes, passages)
+    cited = cited_passages(await cited_pages.load_cited_pages(connection, article_id))
+    return ArticleSources(plan=plan, passages=passages, terms=terms, cited=cited)
 
 
 async def _plan_of(connection: Connection, case: Case, rows: Sequence[ArticleRow], article_id: UUID) -> ArticlePlan:
@@ -173,17 +187,17 @@ async def build_section_request(connection: Connection, case: Case, call: CallSp
     sources = await load_sources(connection, case, article_id)
     outline = await _required_outline(connection, article_id, call.slot.revision)
     row = await articles.load_article(connection, article_id)
+    problems = call.slot.problems
+    draft = await _draft(connection, call) if problems else None
     facts = (
         case.brief,
         sources.plan,
         outline,
         number,
         article.section_terms(outline, number, sources.terms),
-        section_passages(case, sources, outline, number),
+        (*section_passages(case, sources, outline, number), *_cited_in(draft, sources)),
         article.section_words(case.brief.articles.words, len(outline.sections)),
     )
-    problems = call.slot.problems
-    draft = await _draft(connection, call) if problems else None
     note = row.redo_note if row else None
     return PreparedRequest(
         request=article.build_section_request(
@@ -197,6 +211,12 @@ async def build_section_request(connection: Connection, case: Case, call: CallSp
         ),
         slot_hash=article.section_slot_hash(*facts, problems=problems, draft=draft, note=note),
     )
+
+
+def _cited_in(draft: SectionContent | None, sources: ArticleSources) -> list[Passage]:
+    """Passages of cited pages that a draft stands on: its repair has to see them."""
+    numbers = {number for block in draft.blocks for number in block.passages} if draft else set()
+    return [passage for passage in sources.cited if passage.number in numbers]
 
 
 def section_passages(case: Case, sources: ArticleSources, outline: Outline, number: int) -> tuple[Passage, ...]:
@@ -285,8 +305,9 @@ class ArticleActivities:
         if affordable == 0:
             for row in unfinished:
                 message = (
-                    f"not begun: an article may cost up to ${format_usd(each)} and ${format_usd(max(left, each * 0))} "
-                    f"of the cap of ${format_usd(case.record.cap_usd)} is left; raise the cap and retry"
+                    f"not begun: an article may hold up to {_shown(each)} while it is written, and "
+                    f"{_shown(max(left, each * 0))} of the cap of ${format_usd(case.record.cap_usd)} is left; "
+                    "raise the cap and retry"
                 )
                 reason = Reason(code=CAP_REACHED, message=message, subject=row.keyword)
                 await articles.set_article_state(connection, row.article_id, "NOT_BEGUN", [reason])
@@ -351,7 +372,13 @@ class ArticleActivities:
         body = await answer_of(connection, request.claim, answer.attempt_id)
         passages = section_passages(case, sources, outline, answer.section)
         end = article.judge_section(
-            body, answer.section, passages, case.brief, repairs_left=answer.repairs_left, plan=sources.plan
+            body,
+            answer.section,
+            passages,
+            case.brief,
+            repairs_left=answer.repairs_left,
+            plan=sources.plan,
+            cited=sources.cited,
         )
         match end:
             case Completed(output=content):
@@ -408,17 +435,20 @@ class ArticleActivities:
             sources.plan,
             outline,
             [SectionContent.model_validate(stored[number]) for number in sorted(stored)],
-            sources.passages,
+            sources.pool,
             _siblings(rows, request.article_id),
             existing_slugs=[row.slug for row in rows if row.slug and row.article_id != request.article_id],
-            page_titles=await pages.load_page_titles(connection, case.workflow_id),
+            page_titles={
+                **await cited_pages.load_cited_titles(connection, request.article_id),
+                **await pages.load_page_titles(connection, case.workflow_id),
+            },
         )
         verdict = quality.check(
             document,
             brief=case.brief,
             plan=sources.plan,
             terms=sources.terms,
-            passages=sources.passages,
+            passages=sources.pool,
             sibling_documents=await _sibling_documents(connection, rows, request.article_id),
             settings=case.settings.article,
         )
@@ -440,6 +470,7 @@ class ArticleActivities:
             audit = await transitions.list_transitions(connection, claim.workflow_id)
             accept_partial = bool(audit) and audit[-1].reason == ACCEPT_PARTIAL
             verdict = judge_articles(rows, articles_min=case.brief.articles.min, accept_partial=accept_partial)
+            verdict = with_overrides(verdict, await clusters.load_clusters(connection, claim.workflow_id))
             output = {"articles": [_summary(row) for row in rows]}
             if verdict.level is Level.BLOCK:
                 blocked = Blocked(verdict=verdict, output=output)
@@ -470,9 +501,28 @@ def judge_articles(rows: Sequence[ArticleRow], *, articles_min: int, accept_part
     return Verdict(level=level, reasons=tuple(reasons), values={"articles_min": articles_min})
 
 
+def with_overrides(verdict: Verdict, rows: Sequence[ClusterRow]) -> Verdict:
+    """The verdict with a word on every cluster that goes on because a person said so."""
+    said = [
+        reason.model_copy(update={"message": f'"{row.hub}" was {reason.message}'})
+        for row in rows
+        for reason in row.reasons
+        if row.is_valid and reason.code == OVERRIDDEN
+    ]
+    if not said:
+        return verdict
+    level = Level.WARN if verdict.level is Level.PASS else verdict.level
+    return verdict.model_copy(update={"level": level, "reasons": (*verdict.reasons, *said)})
+
+
 def is_resumable(row: ArticleRow) -> bool:
     """A retry can finish it: interrupted, out of money or out of luck with the provider, not refused by the gates."""
     return row.state != "FAILED" or any(reason.code in RESUMABLE_CODES for reason in row.reasons)
+
+
+def _shown(amount: Decimal) -> str:
+    """For people: to the next hundredth of a cent."""
+    return f"${format_usd(amount.quantize(HUNDREDTH_OF_A_CENT, rounding=ROUND_CEILING))}"
 
 
 def _task(row: ArticleRow) -> ArticleTask:

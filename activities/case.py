@@ -4,13 +4,15 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from db import articles, transitions, workflows
+from activities.budget import load_budget
+from db import articles, reminders, transitions, workflows
 from db.pool import Connection
 from db.transitions import TransitionRecord
 from db.workflows import WorkflowRecord
 from domain.brief import Approval, Brief
 from domain.errors import WorkflowTransitionError
 from domain.progress import ClaimRef, Failure, Progress
+from domain.reminders import Waiting, is_waiting
 from domain.settings import StepSettings
 from domain.states import State, Step
 
@@ -79,12 +81,21 @@ async def progress_of(connection: Connection, case: Case) -> Progress:
         held_usd=record.held_usd,
         failure=None if record.failure is None else Failure.model_validate(record.failure),
         articles=await articles.count_articles(connection, record.workflow_id),
+        budget=await load_budget(connection, case),
         last_reason=audit[-1].reason if audit else None,
         review_feedback=_review_feedback(audit),
         settings=case.settings,
         auto_publish=case.brief.publish.approval is Approval.AUTO,
         started_by=record.started_by,
+        waiting=await _waiting(connection, case),
     )
+
+
+async def _waiting(connection: Connection, case: Case) -> Waiting | None:
+    if not is_waiting(case.state):
+        return None
+    found = await reminders.load_waiting(connection, [case.workflow_id])
+    return found[0].waiting if found else None
 
 
 def _review_feedback(audit: list[TransitionRecord]) -> str | None:

@@ -21,7 +21,7 @@ from domain.money import Frozen
 from domain.pages import SiteRead
 from domain.progress import CallSpec, ClaimRef, Judged, JudgedKind, WorkflowRef
 from domain.states import Step
-from domain.verdict import AskAgain, Blocked, Completed
+from domain.verdict import AskAgain, Blocked, Completed, Reason
 
 
 class JudgeDiscovery(Frozen):
@@ -47,11 +47,17 @@ async def load_icp(connection: Connection, workflow_id: UUID) -> Icp:
 
 async def build_discovery_request(connection: Connection, case: Case, call: CallSpec) -> PreparedRequest:
     profile = await load_icp(connection, case.workflow_id)
+    rejections = await keywords.load_rejections(connection, case.workflow_id)
     return PreparedRequest(
         request=competitor.build_discovery_request(
-            case.brief, profile, route=case.settings.competitor.route, model=call.model, feedback=call.feedback
+            case.brief,
+            profile,
+            route=case.settings.competitor.route,
+            model=call.model,
+            feedback=call.feedback,
+            rejections=rejections,
         ),
-        slot_hash=competitor.discovery_slot_hash(case.brief, profile),
+        slot_hash=competitor.discovery_slot_hash(case.brief, profile, rejections),
     )
 
 
@@ -60,6 +66,7 @@ async def build_label_request(connection: Connection, case: Case, call: CallSpec
     claim = case.claim_of(Step.COMPETITOR)
     reads = await pages.load_competitor_reads(connection, claim)
     seeds = await load_candidates(connection, claim)
+    rejections = await keywords.load_rejections(connection, case.workflow_id)
     return PreparedRequest(
         request=competitor.build_label_request(
             case.brief,
@@ -69,8 +76,9 @@ async def build_label_request(connection: Connection, case: Case, call: CallSpec
             route=case.settings.competitor.route,
             model=call.model,
             feedback=call.feedback,
+            rejections=rejections,
         ),
-        slot_hash=competitor.label_slot_hash(case.brief, profile, reads, seeds),
+        slot_hash=competitor.label_slot_hash(case.brief, profile, reads, seeds, rejections),
     )
 
 
@@ -98,10 +106,11 @@ class SeedExtractionActivities:
             case = await load_case(connection, claim.workflow_id)
             profile = await load_icp(connection, claim.workflow_id)
             reads = await pages.load_competitor_reads(connection, claim)
+            rejections = await keywords.load_rejections(connection, claim.workflow_id)
         async with heartbeating(self._heartbeat_every_seconds):
-            seeds = await asyncio.to_thread(
-                competitor.extract_seed_keywords, reads, case.brief, profile, case.settings.competitor
-            )
+            pool = competitor.searched(case.settings.competitor, rejections)
+            found = await asyncio.to_thread(competitor.extract_seed_keywords, reads, case.brief, profile, pool)
+            seeds = competitor.with_review(found, rejections, case.settings.competitor)
         async with self._database.transaction(claim.organization_id) as connection:
             await transitions.check_claim(connection, claim.workflow_id, claim.organization_id, claim.step, claim.claim)
             await keywords.store_candidates(connection, claim, [seed.model_dump(mode="json") for seed in seeds])
@@ -150,7 +159,8 @@ class CompetitorActivities:
             labels = await self._labels(connection, request, reads, seeds)
             if isinstance(labels, Judged):
                 return labels
-            match competitor.analyze(profile, reads, seeds, labels):
+            notes = [Reason.model_validate(note) for note in await keywords.load_candidate_notes(connection, claim)]
+            match competitor.analyze(profile, reads, competitor.flagged_last(seeds, labels), labels, notes):
                 case Completed(output=analysis, verdict=verdict):
                     if await complete_step(connection, claim, analysis.model_dump(mode="json"), verdict):
                         await keywords.replace_keywords(connection, claim.workflow, _rows(analysis))
@@ -195,4 +205,5 @@ def _row(position: int, keyword: SeedKeyword) -> KeywordRow:
         cpc_usd=keyword.cpc_usd,
         intent=keyword.intent,
         sources=[source.model_dump(mode="json") for source in keyword.sources],
+        flag=keyword.flag,
     )

@@ -1,11 +1,12 @@
 """Step 7: what a person approved, by its exact content, goes out once. The intent is stored before the effect."""
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.case import Case, load_case, progress_of
 from activities.judging import block_with, judged
@@ -14,21 +15,34 @@ from activities.state import RUN_ACTOR, complete_step, run_id
 from db import articles, publications, transitions
 from db.articles import ArticleRow
 from db.pool import Connection, Database
-from db.publications import PublicationIntent
+from db.publications import PublicationIntent, PublicationRow
 from db.transitions import Advance
 from domain import publishing
 from domain.assembly import Document
+from domain.brief import PublishMode, PublishTarget
 from domain.decisions import ApproveArticles
-from domain.errors import BadInputError, InvalidModelOutputError
+from domain.errors import (
+    BadInputError,
+    ClaimLostError,
+    ConfigurationError,
+    InvalidModelOutputError,
+    RateLimitedError,
+    TransientError,
+)
 from domain.identifiers import bare_domain, decision_transition_id, publication_id_of, run_transition_id
 from domain.money import Frozen
 from domain.progress import ClaimRef, Judged, JudgedKind, Progress, WorkflowRef
-from domain.publishing import PublicationRequest, PublicationResult, SiteDescription
+from domain.publishing import (
+    STANDING,
+    PublicationRequest,
+    PublicationResult,
+    PublicationState,
+    Publisher,
+    SiteDescription,
+)
+from domain.settings import ActivityTimeouts
 from domain.states import State
 from domain.verdict import Blocked, Reason, verdict_of
-
-if TYPE_CHECKING:
-    from providers.publisher import FilesPublisher
 
 
 class Approve(Frozen):
@@ -143,7 +157,7 @@ class ApprovalActivities:
         """Approved articles that do not stand at their target with this content yet."""
         async with self._database.transaction(claim.organization_id) as connection:
             stored = await publications.load_publications(connection, claim.workflow_id)
-            done = {(row.article_id, row.content_hash) for row in stored if row.state in ("PUBLISHED", "UNCHANGED")}
+            done = {(row.article_id, row.content_hash) for row in stored if row.state in STANDING}
             return [
                 article.row.article_id
                 for article in await approved_articles(connection, claim.workflow_id)
@@ -156,7 +170,7 @@ class ApprovalActivities:
         async with self._database.transaction(claim.organization_id) as connection:
             stored = await publications.load_publications(connection, claim.workflow_id)
             output = {"publications": [row.model_dump(mode="json") for row in stored]}
-            failed = [row for row in stored if row.state not in ("PUBLISHED", "UNCHANGED")]
+            failed = [row for row in stored if row.state not in STANDING]
             if failed or not stored:
                 reasons = [
                     Reason(
@@ -214,24 +228,91 @@ async def _complete(connection: Connection, claim: ClaimRef, output: dict[str, A
     )
 
 
+class StoredRecord:
+    """A publication's row in the hands of a publisher (``PublicationRecord``)."""
+
+    def __init__(
+        self, database: Database, organization_id: UUID, row: PublicationRow, check: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._database = database
+        self._organization_id = organization_id
+        self._row = row
+        self._check = check
+
+    @property
+    def external_id(self) -> str | None:
+        return self._row.external_id
+
+    @property
+    def confirmed_mode(self) -> PublishMode | None:
+        return PublishMode(self._row.confirmed_mode) if self._row.confirmed_mode else None
+
+    async def check(self) -> None:
+        await self._check()
+
+    async def keep(self, external_id: str, *, instead_of: str | None) -> str:
+        async with self._database.transaction(self._organization_id) as connection:
+            kept = await publications.keep_external_id(
+                connection, self._row.publication_id, external_id=external_id, instead_of=instead_of
+            )
+        if kept is None:
+            raise BadInputError(f"publication {self._row.publication_id} does not exist for this organization")
+        replaced = kept != self._row.external_id
+        mode = None if replaced and self._row.external_id else self._row.confirmed_mode
+        self._row = self._row.model_copy(update={"external_id": kept, "confirmed_mode": mode})
+        return kept
+
+
+async def check_attempt(connection: Connection, publication_id: UUID, attempt_id: UUID) -> None:
+    """Raises ClaimLostError when a later attempt at this publication has begun."""
+    if not await publications.is_newest_attempt(connection, publication_id, attempt_id=attempt_id):
+        raise ClaimLostError(f"a later attempt at publication {publication_id} has begun; it goes on from here")
+
+
+async def patiently(work: Awaitable[PublicationResult], timeouts: ActivityTimeouts) -> PublicationResult:
+    """An outage of the target is tried again by Temporal, for so long; then it is a failure that a person looks at."""
+    try:
+        return await work
+    except TransientError as error:
+        if is_out_of_patience(timeouts):
+            waited = f"tried for {timeouts.publish_patience_seconds:.0f} s"
+            return PublicationResult(
+                state=PublicationState.FAILED, reason=f"{error}; {waited}: retry when the site is back"
+            )
+        if isinstance(error, RateLimitedError) and error.retry_after_seconds is not None:
+            delay = timedelta(seconds=error.retry_after_seconds)
+            raise ApplicationError(
+                str(error), error.facts(), type=type(error).__name__, next_retry_delay=delay
+            ) from None
+        raise
+
+
+def is_out_of_patience(timeouts: ActivityTimeouts) -> bool:
+    waited = datetime.now(UTC) - activity.info().scheduled_time
+    return waited.total_seconds() > timeouts.publish_patience_seconds
+
+
 class PublishActivities:
     """The effects, on the web queue."""
 
-    def __init__(self, database: Database, publisher: "FilesPublisher", heartbeat_every_seconds: float) -> None:
+    def __init__(
+        self, database: Database, publishers: Mapping[PublishTarget, Publisher], heartbeat_every_seconds: float
+    ) -> None:
         self._database = database
-        self._publisher = publisher
+        self._publishers = publishers
         self._heartbeat_every_seconds = heartbeat_every_seconds
 
     @activity.defn(name="publish_article")
     async def publish_article(self, request: PublishArticle) -> Published:
         """One effect, however often it is tried: the intent first, then the target, then what it answered."""
-        publication = await self._intend(request)
+        case, publication, record = await self._intend(request)
+        publisher = self._publishers[case.brief.publish.target]
         async with heartbeating(self._heartbeat_every_seconds):
-            result = await self._publisher.publish(publication)
-        await self._store(request.claim, publication, result)
+            result = await patiently(publisher.publish(publication, record), case.settings.timeouts)
+        await self._store(request.claim, publication.publication_id, result)
         return Published(state=result.state, published_url=result.url, reason=result.reason)
 
-    async def _intend(self, request: PublishArticle) -> PublicationRequest:
+    async def _intend(self, request: PublishArticle) -> tuple[Case, PublicationRequest, StoredRecord]:
         claim = request.claim
         async with self._database.transaction(claim.organization_id) as connection:
             await transitions.check_claim(connection, claim.workflow_id, claim.organization_id, claim.step, claim.claim)
@@ -240,26 +321,46 @@ class PublishActivities:
             article = next((found for found in approved if found.row.article_id == request.article_id), None)
             if article is None:
                 raise BadInputError(f"article {request.article_id} is not approved with its present content")
-            publication = _publication(case, article, approved)
-            await publications.store_intent(
-                connection,
-                claim,
-                PublicationIntent(
-                    publication_id=publication.publication_id,
-                    article_id=request.article_id,
-                    target=case.brief.publish.target,
-                    mode=case.brief.publish.mode,
-                    slug=publication.slug,
-                    content_hash=article.content_hash,
-                ),
+            intent = PublicationIntent(
+                publication_id=publication_id_of(request.article_id, case.brief.publish.target),
+                article_id=request.article_id,
+                target=case.brief.publish.target,
+                mode=case.brief.publish.mode,
+                slug=article.document.slug,
+                content_hash=article.content_hash,
             )
-            return publication
+            await publications.store_intent(connection, claim, intent)
+            attempt_id = uuid4()
+            await publications.take_up(connection, intent.publication_id, attempt_id=attempt_id)
+            rows = await publications.load_publications(connection, claim.workflow_id)
+        row = next(one for one in rows if one.publication_id == intent.publication_id)
+        check = self._claim_check(claim, row.publication_id, attempt_id)
+        return (
+            case,
+            publication_of(case, article, approved, rows),
+            StoredRecord(self._database, claim.organization_id, row, check),
+        )
 
-    async def _store(self, claim: ClaimRef, publication: PublicationRequest, result: PublicationResult) -> None:
-        async with self._database.transaction(claim.organization_id) as connection:
+    def _claim_check(
+        self, claim: ClaimRef, publication_id: UUID | None = None, attempt_id: UUID | None = None
+    ) -> Callable[[], Awaitable[None]]:
+        """The step is still this claim's, and the article this attempt's."""
+
+        async def check() -> None:
+            async with self._database.transaction(claim.organization_id) as connection:
+                await transitions.check_claim(
+                    connection, claim.workflow_id, claim.organization_id, claim.step, claim.claim
+                )
+                if publication_id and attempt_id:
+                    await check_attempt(connection, publication_id, attempt_id)
+
+        return check
+
+    async def _store(self, ref: WorkflowRef | ClaimRef, publication_id: UUID, result: PublicationResult) -> None:
+        async with self._database.transaction(ref.organization_id) as connection:
             await publications.store_result(
                 connection,
-                publication.publication_id,
+                publication_id,
                 state=result.state,
                 external_id=result.external_id,
                 published_url=result.url,
@@ -268,21 +369,51 @@ class PublishActivities:
 
     @activity.defn(name="finish_site")
     async def finish_site(self, claim: ClaimRef) -> str:
-        """Index, sitemap and manifest over everything that stands published; returns the index's address."""
-        async with self._database.transaction(claim.organization_id) as connection:
-            case = await load_case(connection, claim.workflow_id)
-            stored = {
-                row.article_id
-                for row in await publications.load_publications(connection, claim.workflow_id)
-                if row.state in ("PUBLISHED", "UNCHANGED")
-            }
-            approved = await approved_articles(connection, claim.workflow_id)
-        site = _site(case, [article for article in approved if article.row.article_id in stored])
+        """Links between what stands published, index, sitemap and manifest over all of it; returns where to look."""
+        return await self._finish(claim.workflow, self._claim_check(claim))
+
+    @activity.defn(name="finish_publications")
+    async def finish_publications(self, ref: WorkflowRef) -> str:
+        """The same after a change of what stands."""
+
+        async def nothing() -> None:
+            return
+
+        return await self._finish(ref, nothing)
+
+    async def _finish(self, ref: WorkflowRef, check: Callable[[], Awaitable[None]]) -> str:
+        async with self._database.transaction(ref.organization_id) as connection:
+            case = await load_case(connection, ref.workflow_id)
+            rows = await publications.load_publications(connection, ref.workflow_id)
+            approved = await approved_articles(connection, ref.workflow_id)
+        publisher = self._publishers[case.brief.publish.target]
+        standing = {row.article_id: row for row in rows if row.state in STANDING}
+        published = [article for article in approved if article.row.article_id in standing]
         async with heartbeating(self._heartbeat_every_seconds):
-            return await self._publisher.finish(case.workflow_id, site)
+            try:
+                for article in published:
+                    row = standing[article.row.article_id]
+                    record = StoredRecord(self._database, ref.organization_id, row, check)
+                    request = publication_of(case, article, published, rows)
+                    await self._note_relinked(ref, row, await publisher.relink(request, record))
+                return await publisher.finish(case.workflow_id, site_of(case, published))
+            except TransientError as error:
+                if is_out_of_patience(case.settings.timeouts):
+                    raise ConfigurationError(f"{error}; retry when the site is back") from error
+                raise
+
+    async def _note_relinked(self, ref: WorkflowRef, row: PublicationRow, result: PublicationResult) -> None:
+        """Drawing links anew changes no state, unless it finds the page out of our reach."""
+        if result.state is PublicationState.FAILED:
+            await self._store(ref, row.publication_id, result)
+        elif result.url and result.url != row.published_url:
+            kept = PublicationResult(state=PublicationState(row.state), url=result.url, reason=row.reason)
+            await self._store(ref, row.publication_id, kept)
 
 
-def _publication(case: Case, article: AcceptedArticle, approved: Sequence[AcceptedArticle]) -> PublicationRequest:
+def publication_of(
+    case: Case, article: AcceptedArticle, available: Sequence[AcceptedArticle], rows: Sequence[PublicationRow]
+) -> PublicationRequest:
     """Related links to siblings that don't go out are dropped; the approved content stays as it is."""
     return publishing.publication_request(
         publication_id=publication_id_of(article.row.article_id, case.brief.publish.target),
@@ -295,12 +426,13 @@ def _publication(case: Case, article: AcceptedArticle, approved: Sequence[Accept
         is_demo_text=case.settings.is_demo_text,
         organization=case.brief.organization,
         domain=bare_domain(case.brief.organization.url),
-        available_slugs={found.document.slug: found.document.title for found in approved},
+        available_slugs={found.document.slug: found.document.title for found in available},
         published_at=article.approved_at,
+        addresses={row.slug: row.published_url for row in rows if row.state in STANDING and row.published_url},
     )
 
 
-def _site(case: Case, published: Sequence[AcceptedArticle]) -> SiteDescription:
+def site_of(case: Case, published: Sequence[AcceptedArticle]) -> SiteDescription:
     return publishing.site_description(
         workflow_name=case.record.name,
         organization=case.brief.organization,

@@ -9,8 +9,8 @@ from db import pages, transitions
 from db.pool import Database
 from domain.identifiers import bare_domain
 from domain.money import Frozen
-from domain.pages import SiteRead
-from domain.progress import ClaimRef
+from domain.pages import KeptAnswer, SiteRead
+from domain.progress import ClaimRef, WorkflowRef
 
 if TYPE_CHECKING:
     from providers.web_pages import WebPages
@@ -32,6 +32,23 @@ class SiteReadResult(Frozen):
     failure: str | None
 
 
+class OrganizationCache:
+    """What addresses answered to any workflow of one organization, stored answer by answer: a crawl that was cut off
+    does not begin anew."""
+
+    def __init__(self, database: Database, ref: WorkflowRef) -> None:
+        self._database = database
+        self._ref = ref
+
+    async def load(self, url: str) -> KeptAnswer | None:
+        async with self._database.transaction(self._ref.organization_id) as connection:
+            return await pages.load_kept_answer(connection, self._ref.organization_id, url)
+
+    async def store(self, answer: KeptAnswer) -> None:
+        async with self._database.transaction(self._ref.organization_id) as connection:
+            await pages.store_kept_answer(connection, self._ref, answer)
+
+
 class SiteActivities:
     def __init__(self, database: Database, web_pages: "WebPages", heartbeat_every_seconds: float) -> None:
         self._database = database
@@ -44,7 +61,12 @@ class SiteActivities:
         read = await self._known(request)
         if read is None:
             async with heartbeating(self._heartbeat_every_seconds):
-                read = await self._web_pages.read_site(request.url, pages_max=request.pages_max)
+                read = await self._web_pages.read_site(
+                    request.url,
+                    pages_max=request.pages_max,
+                    cache=OrganizationCache(self._database, request.claim.workflow),
+                    asks_again=request.fetch_again,
+                )
             read = read.model_copy(update={"site": bare_domain(request.url)})
         claim = request.claim
         async with self._database.transaction(claim.organization_id) as connection:
@@ -58,5 +80,5 @@ class SiteActivities:
             read = await pages.load_site_read(connection, claim, site)
             if read is not None or request.fetch_again:
                 return read
-            stored = await pages.pages_of_earlier_claims(connection, claim, site)
-        return SiteRead(site=site, pages=tuple(stored)) if stored else None
+            stored = await pages.read_of_earlier_claims(connection, claim, site)
+        return stored if stored.pages else None

@@ -20,6 +20,7 @@ from domain.spend import (
     AskRoute,
     CallOutcome,
     Decision,
+    Endpoint,
     NewAttempt,
     NotBilled,
     OutcomeKind,
@@ -31,9 +32,14 @@ from domain.spend import (
 )
 
 if TYPE_CHECKING:
+    from providers.keyword_data import KeywordData
     from providers.language_model import LanguageModel
 
 STORE_RETRY_SECONDS = 0.5
+NO_KEYWORD_DATA = (
+    "this worker has no account of a keyword data provider: set INFIN8_KEYWORD_DATA_LOGIN and "
+    "INFIN8_KEYWORD_DATA_PASSWORD for it"
+)
 
 
 class PreparedRequest(Frozen):
@@ -127,7 +133,10 @@ def _attempt_id(claim: ClaimRef, call: CallSpec) -> UUID:
 
 
 class PaidCallActivities:
-    """Sends what was authorized, at most once, and stores what came back before anybody reads it."""
+    """Sends what was authorized, at most once, and stores what came back before anybody reads it.
+
+    ``keyword_data`` is None for a worker without an account of that kind.
+    """
 
     def __init__(
         self,
@@ -136,9 +145,11 @@ class PaidCallActivities:
         heartbeat_every_seconds: float,
         *,
         is_sandbox: bool,
+        keyword_data: "KeywordData | None" = None,
     ) -> None:
         self._database = database
         self._language_model = language_model
+        self._keyword_data = keyword_data
         self._heartbeat_every_seconds = heartbeat_every_seconds
         self._is_sandbox = is_sandbox
 
@@ -160,17 +171,34 @@ class PaidCallActivities:
         return await self._send(claim.organization_id, attempt) if send_now else spend.outcome_of(attempt)
 
     async def _send(self, organization_id: UUID, attempt: StoredAttempt) -> CallOutcome:
+        """By the adapter of the attempt's endpoint."""
+        match attempt.endpoint:
+            case Endpoint.CHAT | Endpoint.EMBEDDINGS:
+                result = await self._ask_model(organization_id, attempt)
+            case Endpoint.KEYWORD_DATA:
+                result = await self._ask_keyword_data(attempt)
+        return await self._store(organization_id, attempt.attempt_id, result)
+
+    async def _ask_keyword_data(self, attempt: StoredAttempt) -> ProviderAnswer | NotBilled | UnknownOutcome:
+        if self._keyword_data is None:
+            return NotBilled(reason=NO_KEYWORD_DATA, http_status=None, permanent=True)
+        return await self._keyword_data.call(
+            attempt_id=attempt.attempt_id, path=attempt.path, body=attempt.request_body, model=attempt.model
+        )
+
+    async def _ask_model(
+        self, organization_id: UUID, attempt: StoredAttempt
+    ) -> ProviderAnswer | NotBilled | UnknownOutcome:
         async def on_generation_id(generation_id: str) -> None:
             async with self._database.transaction(organization_id) as connection:
                 await spend.record_generation_id(connection, organization_id, attempt.attempt_id, generation_id)
 
-        result = await self._language_model.call(
+        return await self._language_model.call(
             attempt_id=attempt.attempt_id,
             path=attempt.path,
             body=attempt.request_body,
             on_generation_id=on_generation_id,
         )
-        return await self._store(organization_id, attempt.attempt_id, result)
 
     async def _store(
         self, organization_id: UUID, attempt_id: UUID, result: ProviderAnswer | NotBilled | UnknownOutcome
@@ -204,6 +232,8 @@ def _route(settings: StepSettings, call: CallSpec, request: ProviderRequest) -> 
             route = settings.article.outline_route
         case CallKind.ARTICLE_SECTION | CallKind.ARTICLE_REPAIR:
             route = settings.article.section_route
+        case CallKind.KEYWORD_DATA | CallKind.EMBEDDINGS:
+            return None  # one model each: another one's answer would mean something else
     return ask_route(request, route.models, settings.spend.downgrade_share)
 
 

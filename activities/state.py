@@ -9,7 +9,7 @@ from activities.case import Case, load_case, progress_of
 from db import articles, outputs, spend, transitions, workflows
 from db.pool import Connection, Database
 from db.transitions import Advance, Advanced
-from domain.decisions import RaiseCap, RedoArticle, ReopenReview, Retry
+from domain.decisions import Decision, RaiseCap, RedoArticle, ReopenReview, Retry
 from domain.errors import BadInputError
 from domain.identifiers import decision_transition_id, run_transition_id
 from domain.money import Frozen
@@ -127,7 +127,7 @@ async def block_step(
 async def decide(
     connection: Connection,
     ref: WorkflowRef,
-    decision: Retry | ReopenReview | RedoArticle | RaiseCap,
+    decision: Decision,
     next_state: State,
     *,
     reason: str | None = None,

@@ -24,6 +24,8 @@ from commands.local_stack import (
     stack_up,
     with_answers,
 )
+from commands.publishing import check_target
+from commands.reading import cost_lines
 from commands.session import Session
 from commands.snapshot import Snapshot
 from commands.starting import forecast_line, start
@@ -41,6 +43,7 @@ DEMO_QUEUE = "infin8-demo"
 
 
 async def demo(settings: Settings, terminal: Terminal, brief: Brief, *, actor: str) -> ExitCode:
+    check_target(settings, brief)
     _end_on_sigterm()
     terminal.say("Infin8Content · from a brief to published articles, all on this machine", "bold")
     terminal.say(f"  {_why_sandbox(settings)}: {SANDBOX_ANSWERS}")
@@ -98,7 +101,14 @@ def _on_own_queue(settings: Settings) -> Settings:
 async def _run(session: Session, brief: Brief, *, is_own: bool) -> ExitCode:
     brief = brief.model_copy(update={"publish": brief.publish.model_copy(update={"approval": Approval.AUTO})})
     name = f"demo-{datetime.now().astimezone():%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    steps = session.settings.step_settings(auto_approve_seeds=True)
+    with_figures = session.settings.model_copy(update={"keyword_data_demo": True})
+    steps = with_figures.step_settings(auto_approve_seeds=True)
+    # Shown again and again with the same brief, a demo takes no subject away, nor finds one taken.
+    alone = steps.validation.model_copy(update={"compares_workflows": False})
+    steps = steps.model_copy(update={"validation": alone})
+    session.terminal.say(
+        "  keyword data: volumes, difficulties and click prices are demo figures, all of them invented"
+    )
     started = await start(session, brief, name=name, settings=steps)
     found = FoundWorkflow.model_validate(started.record, from_attributes=True)
     url = session.ui_url(found.organization_id, found.workflow_id)
@@ -151,6 +161,8 @@ def _say_end(terminal: Terminal, snapshot: Snapshot, bill: BillCheck, *, is_own:
         terminal.say(f"  read them    {_short(pages[0].parent / 'index.html')}")
         for page in pages:
             terminal.say(f"               {_short(page)}", "dim")
+    for text in cost_lines(snapshot.articles):
+        terminal.say(text)
     up = " (while the stack is up: `make up`)" if is_own else ""
     terminal.say(f"  look closer  starter.py show {id_} icp · history {id_[:8]} · costs {id_[:8]}{up}")
     if not is_failed(snapshot):

@@ -18,8 +18,10 @@ from config import SANDBOX_KEY, Settings
 from db.migrate import check_parity, pending_migrations
 from db.overview import connected_role
 from db.pool import Database
+from domain.errors import ConfigurationError
 from domain.language import Route
 from domain.states import LEGAL_TRANSITIONS, State
+from domain.wordpress import WordPressSite, WordPressSites
 
 PYTHON_MIN = (3, 11)
 NEEDED = ("temporalio", "asyncpg", "pydantic", "openai", "httpx2", "aiohttp", "trafilatura", "typer", "rich")
@@ -81,6 +83,8 @@ async def _checks(session: Session) -> AsyncIterator[Check]:
             yield await checking(session)
         except Exception as error:  # each check stands alone, whatever it met
             yield failed_check(name, error)
+    async for check in _check_wordpress(session):
+        yield check
 
 
 def _server_checks() -> Sequence[tuple[str, Checking]]:
@@ -286,3 +290,34 @@ def models_wanted(settings: Settings) -> list[str]:
         steps.article.section_route,
     )
     return list(dict.fromkeys(model for route in routes for model in route.models))
+
+
+# Where articles go to --------------------------------------------------------------------------------------------
+
+
+async def _check_wordpress(session: Session) -> AsyncIterator[Check]:
+    """Each site that is set up: does it answer, are the credentials good, may they publish."""
+    try:
+        sites = session.settings.wordpress.named()
+    except ConfigurationError as error:
+        yield failed_check("WordPress", error)
+        return
+    if not sites:
+        yield Check("WordPress", True, "no site is set up; briefs with publish.target wordpress are refused")
+    for name, site in sites:
+        yield await _check_wordpress_site(f"WordPress, {name}", site)
+
+
+async def _check_wordpress_site(name: str, site: WordPressSite) -> Check:
+    from providers.wordpress import WordPressPublisher
+    from providers.wordpress_rest import RefusedError
+
+    publisher = WordPressPublisher(WordPressSites(default=site), timeout_seconds=CONNECT_SECONDS_MAX)
+    try:
+        return Check(name, True, await publisher.check_site(site))
+    except RefusedError as error:
+        return Check(name, False, str(error), exit_code=ExitCode.BAD_INPUT)
+    except Exception as error:  # each check stands alone, whatever it met
+        return failed_check(name, error)
+    finally:
+        await publisher.close()

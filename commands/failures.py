@@ -4,7 +4,10 @@ from typing import Any
 
 from commands.snapshot import Snapshot
 from commands.terminal import counted, dollars
+from db.overview import ArticleOverview
 from domain.states import STEPS, State, Status, Step, status_of
+
+CAP_REACHED = "cap_reached"
 
 
 def next_command(snapshot: Snapshot) -> str:
@@ -58,15 +61,34 @@ def is_failed(snapshot: Snapshot) -> bool:
     return status_of(snapshot.state) in (Status.FAILED, Status.CANCELLED)
 
 
-def stop_lines(snapshot: Snapshot) -> list[str]:
-    """The lines under the table of steps for a run that waits or failed; none for one that goes on or is completed."""
-    if not is_failed(snapshot) and not snapshot.waits_for:
+def budget_lines(snapshot: Snapshot) -> list[str]:
+    """What the cap did not cover, article by article; none when it covered everything."""
+    budget = snapshot.progress.budget
+    if budget is None:
         return []
-    lines = []
+    missing = [article for article in snapshot.articles if is_unpaid(article)]
+    names = ", ".join(f'"{article.title or article.keyword}"' for article in missing)
+    return [f"  not begun {budget.words}: {names}"]
+
+
+def is_unpaid(article: ArticleOverview) -> bool:
+    """The cap kept it from being written or finished."""
+    is_missing = article.state in ("NOT_BEGUN", "FAILED")
+    return is_missing and any(reason.code == CAP_REACHED for reason in article.reasons)
+
+
+def stop_lines(snapshot: Snapshot) -> list[str]:
+    """The lines under the table of steps for a run that waits or failed; for one that goes on or is completed only
+    what the cap did not cover."""
+    if not is_failed(snapshot) and not snapshot.waits_for:
+        return budget_lines(snapshot)
+    lines = budget_lines(snapshot)
     if is_failed(snapshot):
         reasons = snapshot.progress.failure.reasons[1:] if snapshot.progress.failure else ()
         lines += [f"  also      {reason.message}" for reason in reasons]
         lines.append(f"  kept      {kept_words(snapshot)}")
+    if snapshot.waits_for and snapshot.progress.waiting is not None:
+        lines.append(f"  {snapshot.progress.waiting.words}")
     command = next_command(snapshot)
     if command:
         lines.append(f"  to go on  {command}")

@@ -16,8 +16,8 @@ from domain.errors import BadInputError
 from domain.money import format_usd
 from domain.prices import NewPrice, parse_prices
 
-RATE_COLUMNS = ("in $/M", "cached $/M", "out $/M", "$/request", "$/search")
-COST_COLUMNS = ("in", "cached", "out", "searches", "booked $", "provider $", "stored $", "recomputed $")
+RATE_COLUMNS = ("in $/M", "cached $/M", "out $/M", "$/request", "$/search or row")
+COST_COLUMNS = ("in", "cached", "out", "searches or rows", "booked $", "provider $", "stored $", "recomputed $")
 LEDGER_NUMBER_DIGITS_MAX = 18
 
 

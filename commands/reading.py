@@ -5,13 +5,16 @@ from decimal import Decimal
 from typing import Any
 
 from commands.exits import CommandError, ExitCode
+from commands.failures import budget_lines, next_command
 from commands.session import Session, shortest_id
-from commands.snapshot import take_snapshot
+from commands.snapshot import Snapshot, take_snapshot
 from commands.terminal import counted, dollars
+from commands.waiting import waiting_facts, waits_of
 from commands.watching import Follower, exit_of, follow_to_exit, lines_of, link_line, status_object
-from db.overview import ArticleOverview, article_overview
+from db.overview import ArticleOverview, FoundWorkflow, article_overview
+from db.publications import load_events
 from db.spend import cost_sums, ledger_lines
-from db.transitions import list_transitions
+from db.transitions import TransitionRecord, list_transitions
 from db.workflows import WorkflowRecord, list_workflows
 from domain.money import format_usd
 from domain.spend import CostKey, CostSum, LedgerLine
@@ -47,8 +50,12 @@ async def watch(session: Session, workflow: str) -> ExitCode:
 async def list_(session: Session, limit: int) -> ExitCode:
     async with session.reading() as connection:
         records = await list_workflows(connection, limit)
+        waits = await waits_of(connection, [record.workflow_id for record in records])
     if session.terminal.as_json:
-        session.terminal.emit([_workflow_object(session, record) for record in records])
+        by_id = {one.record.workflow_id: one for one in waits}
+        session.terminal.emit(
+            [{**_workflow_object(session, one), **waiting_facts(by_id.get(one.workflow_id))} for one in records]
+        )
         return ExitCode.DONE
     if not records:
         session.terminal.say("no workflows yet; begin with `starter.py demo`, or `starter.py start BRIEF`")
@@ -98,20 +105,7 @@ async def history(session: Session, workflow: str) -> ExitCode:
     async with session.transaction(found.organization_id) as connection:
         audit = await list_transitions(connection, found.workflow_id)
     if session.terminal.as_json:
-        objects = [
-            {
-                "transition_id": str(row.transition_id),
-                "seq": row.seq,
-                "from": row.from_state,
-                "to": row.to_state,
-                "actor": row.actor,
-                "reason": row.reason,
-                "run_id": row.run_id,
-                "at": row.at.isoformat(),
-            }
-            for row in audit
-        ]
-        session.terminal.emit(objects)
+        session.terminal.emit([transition_object(row) for row in audit])
         return ExitCode.DONE
     cells = [
         (row.seq, f"{row.at.astimezone():{TIME}}", row.from_state, row.to_state, row.actor, row.reason) for row in audit
@@ -121,24 +115,83 @@ async def history(session: Session, workflow: str) -> ExitCode:
     return ExitCode.DONE
 
 
+def transition_object(row: TransitionRecord) -> dict[str, Any]:
+    return {
+        "transition_id": str(row.transition_id),
+        "seq": row.seq,
+        "from": row.from_state,
+        "to": row.to_state,
+        "actor": row.actor,
+        "reason": row.reason,
+        "run_id": row.run_id,
+        "at": row.at.isoformat(),
+    }
+
+
 # Articles --------------------------------------------------------------------------------------------------------
 
 
 async def articles(session: Session, workflow: str) -> ExitCode:
     found = await session.find(workflow)
-    async with session.transaction(found.organization_id) as connection:
-        overview = await article_overview(connection, found.workflow_id)
+    snapshot = await take_snapshot(session, found)
+    overview = snapshot.articles
     if session.terminal.as_json:
-        session.terminal.emit([article_object(article) for article in overview])
+        session.terminal.emit(await _articles_with_history(session, found, overview))
         return ExitCode.DONE
     cells = [
-        (number, article.state, article.role, article.title or article.keyword, article.published_url or _why(article))
+        (
+            number,
+            article.state,
+            article.role,
+            article.title or article.keyword,
+            dollars(article.cost_usd),
+            article.published_url or _why(article),
+        )
         for number, article in enumerate(overview, start=1)
     ]
-    session.terminal.table(("number", "state", "role", "title or keyword", "published, or why not"), cells)
+    columns = ("number", "state", "role", "title or keyword", "cost", "published, or why not")
+    session.terminal.table(columns, cells, right=("cost",))
+    for text in [*cost_lines(overview), *budget_lines(snapshot), *_way_on(snapshot)]:
+        session.terminal.say(text)
     if not overview:
         session.terminal.say(f"no articles are planned yet; {found.name} is in {found.state}")
     return ExitCode.DONE
+
+
+def cost_lines(overview: Sequence[ArticleOverview]) -> list[str]:
+    """What the articles have cost together and, of those that passed, each."""
+    total = sum((article.cost_usd for article in overview), Decimal(0))
+    passed = [article for article in overview if article.accepted_revision is not None]
+    if not passed:
+        return []
+    each = sum((article.cost_usd for article in passed), Decimal(0)) / len(passed)
+    return [
+        f"  articles  {dollars(total)} for {counted(len(overview), 'article')}, {dollars(each)} for each that passed"
+    ]
+
+
+def _way_on(snapshot: Snapshot) -> list[str]:
+    command = next_command(snapshot) if snapshot.progress.budget is not None else ""
+    return [f"  to go on  {command}"] if command else []
+
+
+async def _articles_with_history(
+    session: Session, found: FoundWorkflow, overview: Sequence[ArticleOverview]
+) -> list[dict[str, Any]]:
+    """Each article with who took it back or put it out again, when and why."""
+    async with session.transaction(found.organization_id) as connection:
+        events = await load_events(connection, found.workflow_id)
+    return [
+        {
+            **article_object(article),
+            "publication_history": [
+                event.model_dump(mode="json", exclude={"article_id"})
+                for event in events
+                if event.article_id == article.article_id
+            ],
+        }
+        for article in overview
+    ]
 
 
 def article_object(article: ArticleOverview) -> dict[str, Any]:
@@ -155,6 +208,8 @@ def article_object(article: ArticleOverview) -> dict[str, Any]:
         "content_hash": article.content_hash,
         "sections": {"written": article.sections_written, "planned": article.sections_planned},
         "publication_state": article.publication_state,
+        "publication_reason": article.publication_reason,
+        "cost_usd": format_usd(article.cost_usd),
         "reasons": [reason.model_dump(mode="json") for reason in article.reasons],
     }
 
@@ -162,7 +217,10 @@ def article_object(article: ArticleOverview) -> dict[str, Any]:
 def _why(article: ArticleOverview) -> str:
     if article.publication_reason:
         return article.publication_reason
-    return article.reasons[0].message if article.reasons else ""
+    message = article.reasons[0].message if article.reasons else ""
+    if article.accepted_revision is not None and article.revision > article.accepted_revision and message:
+        return f"version {article.accepted_revision} stays, version {article.revision} did not pass: {message}"
+    return message
 
 
 # Costs -----------------------------------------------------------------------------------------------------------
@@ -174,7 +232,10 @@ async def costs(session: Session, workflow: str | None, by: str | None) -> ExitC
     workflow_id = found.workflow_id if found else None
     async with session.reading() as connection:
         if keys is None:
-            return _show_lines(session, await ledger_lines(connection, workflow_id))
+            _show_lines(session, await ledger_lines(connection, workflow_id))
+            for text in cost_lines(await article_overview(connection, workflow_id)) if workflow_id else ():
+                session.terminal.say(text)
+            return ExitCode.DONE
         wanted = [*keys, CostKey.WORKFLOW] if workflow_id and CostKey.WORKFLOW not in keys else keys
         sums = await cost_sums(connection, wanted)
     return _show_sums(session, keys, [one for one in sums if workflow_id in (None, one.workflow_id)])
@@ -190,10 +251,10 @@ def _cost_keys(by: str) -> list[CostKey]:
     return [CostKey(name) for name in dict.fromkeys(names)]
 
 
-def _show_lines(session: Session, lines: Sequence[LedgerLine]) -> ExitCode:
+def _show_lines(session: Session, lines: Sequence[LedgerLine]) -> None:
     if session.terminal.as_json:
         session.terminal.emit([line.model_dump(mode="json") for line in lines])
-        return ExitCode.DONE
+        return
     cells: list[tuple[object, ...]] = [
         (
             f"{line.created_at.astimezone():{TIME}}",
@@ -212,7 +273,6 @@ def _show_lines(session: Session, lines: Sequence[LedgerLine]) -> ExitCode:
     cells.append(("sum", "", counted(len(lines), "line"), "", *tokens, format_usd(total), ""))
     columns = ("at", "step", "slot", "model", "in", "out", "cost $", "entry")
     session.terminal.table(columns, cells, right=("in", "out", "cost $"))
-    return ExitCode.DONE
 
 
 def _show_sums(session: Session, keys: Sequence[CostKey], sums: Sequence[CostSum]) -> ExitCode:

@@ -15,11 +15,11 @@ from db.transitions import TransitionRecord
 from db.workflows import WorkflowRecord
 from domain.brief import Brief
 from domain.progress import ACCEPT_PARTIAL, Progress
-from domain.states import State, Status, Step, is_terminal, status_of, step_of
+from domain.reminders import WaitsFor, waits_for
+from domain.states import State, Step, is_terminal, step_of
 
 # Steps whose result is a stored output; the others' stand in tables of their own.
 STEPS_WITH_OUTPUT = (Step.ICP, Step.COMPETITOR, Step.CLUSTERING, Step.VALIDATION)
-REOPENED = "reopened"
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,15 @@ class Snapshot:
         return found.output if found else {}
 
     @property
-    def waits_for(self) -> str | None:
-        """What a person is asked for: ``review``, ``approval``, ``retry``, ``reopen``; None when nobody is."""
+    def waits_for(self) -> WaitsFor | None:
+        """What a person is asked for; None when nobody is."""
         progress = self.progress
-        match self.state:
-            case State.SEED_REVIEW_PENDING:
-                approves_itself = progress.settings.auto_approve_seeds and progress.last_reason != REOPENED
-                return None if approves_itself else "review"
-            case State.PUBLISH_PENDING:
-                return None if progress.auto_publish else "approval"
-            case State.CLUSTERING_FAILED | State.VALIDATION_FAILED:
-                return "reopen"
-        return "retry" if status_of(self.state) is Status.FAILED else None
+        return waits_for(
+            self.state,
+            approves_seeds=progress.settings.auto_approve_seeds,
+            publishes=progress.auto_publish,
+            last_reason=progress.last_reason,
+        )
 
     @property
     def is_at_rest(self) -> bool:

@@ -105,8 +105,10 @@ def checked_name(name: str | None, brief: Brief) -> str:
 
 async def start(session: Session, brief: Brief, *, name: str | None, settings: StepSettings) -> Started:
     """Temporal is asked for first: when it can't be reached, nothing is left behind."""
+    from commands.publishing import check_target
     from commands.runs import run_of, start_run
 
+    check_target(session.settings, brief)
     new = _new_workflow(brief, checked_name(name, brief), settings, session.actor)
     client = await session.client()
     existing = await _create(session, new)

@@ -6,11 +6,14 @@ from decimal import Decimal
 from enum import StrEnum
 from itertools import chain, pairwise
 from textwrap import wrap
+from typing import Any
 
 from commands.snapshot import Snapshot
 from commands.terminal import counted, dollars, duration
 from db.overview import ArticleOverview
 from domain.states import STEPS, State, Status, Step, status_of, step_number, step_of
+from domain.validation import OVERRIDDEN
+from domain.verdict import Level
 
 LABELS = {
     Step.ICP: "ICP",
@@ -175,12 +178,23 @@ def clustering_summary(snapshot: Snapshot) -> str:
 def validation_summary(snapshot: Snapshot) -> str:
     clusters = snapshot.output(Step.VALIDATION).get("clusters", ())
     fallen = [cluster for cluster in clusters if not cluster.get("is_valid")]
-    valid = f"{len(clusters) - len(fallen)} of {len(clusters)} valid"
+    said = [
+        f'"{cluster["hub"]}" {reason["message"]}' for cluster in clusters for reason in _reasons(cluster, OVERRIDDEN)
+    ]
+    valid = "; ".join([f"{len(clusters) - len(fallen)} of {len(clusters)} valid", *said])
     if not fallen:
         return valid
-    reasons = fallen[0].get("reasons") or [{"message": "see `show clusters`"}]
+    why = next((reason["message"] for reason in fallen[0].get("reasons", ()) if _blocks(reason)), "see `show clusters`")
     more = f" (and {len(fallen) - 1} more)" if len(fallen) > 1 else ""
-    return f'{valid}: "{fallen[0]["hub"]}" falls, {reasons[0]["message"]}{more}'
+    return f"{valid}: {why}{more}"
+
+
+def _reasons(cluster: dict[str, Any], code: str) -> list[dict[str, Any]]:
+    return [reason for reason in cluster.get("reasons", ()) if reason.get("code") == code]
+
+
+def _blocks(reason: dict[str, Any]) -> bool:
+    return bool(reason.get("level", Level.BLOCK) == Level.BLOCK)
 
 
 def _seed_review_detail(snapshot: Snapshot, mark: Mark) -> str:

@@ -36,6 +36,7 @@ def header(snapshot: Snapshot) -> str:
 
 def status_object(session: Session, snapshot: Snapshot) -> dict[str, Any]:
     record, progress = snapshot.record, snapshot.progress
+    waiting = progress.waiting if snapshot.waits_for else None
     return {
         "workflow_id": str(record.workflow_id),
         "organization_id": str(record.organization_id),
@@ -46,10 +47,13 @@ def status_object(session: Session, snapshot: Snapshot) -> dict[str, Any]:
         "step": snapshot.step if record.state is not State.CANCELLED else None,
         "status": _status_of(snapshot),
         "waiting_for": snapshot.waits_for,
+        "waiting_since": waiting.since.isoformat() if waiting else None,
+        "reminders": waiting.reminders if waiting else 0,
         "cap_usd": progress.model_dump(mode="json")["cap_usd"],
         "spent_usd": progress.model_dump(mode="json")["spent_usd"],
         "held_usd": progress.model_dump(mode="json")["held_usd"],
         "articles": progress.articles.model_dump(mode="json"),
+        "budget": None if progress.budget is None else progress.budget.model_dump(mode="json"),
         "failure": failure_object(snapshot),
         "next_command": next_command(snapshot) or None,
         "ui_url": session.ui_url(record.organization_id, record.workflow_id),

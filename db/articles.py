@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -156,6 +157,23 @@ async def count_articles(connection: Connection, workflow_id: UUID) -> ArticleCo
         workflow_id,
     )
     return ArticleCounts.model_validate(dict(row or {}))
+
+
+async def unpaid_articles(connection: Connection, workflow_id: UUID) -> list[Decimal]:
+    """What the ledger has booked for each article that the cap kept from being written or finished."""
+    rows = await connection.fetch(
+        """
+        SELECT coalesce((SELECT sum(cost) FROM ai_usage_ledger AS ledger
+                         WHERE ledger.workflow_id = article.workflow_id AND ledger.step = 'article'
+                           AND split_part(ledger.slot, ':', 2) = article.article_id::text), 0) AS paid_usd
+        FROM articles AS article
+        WHERE article.workflow_id = $1 AND article.state IN ('NOT_BEGUN', 'FAILED')
+          AND article.reasons @> '[{"code": "cap_reached"}]'
+        ORDER BY article.position
+        """,
+        workflow_id,
+    )
+    return [row["paid_usd"] for row in rows]
 
 
 async def store_outline(

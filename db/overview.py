@@ -1,6 +1,7 @@
 """What people look at: finding a workflow by what they remember of it, costs by step, how far the articles are."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -36,7 +37,8 @@ class BookedAttempt(Frozen):
 
 
 class ArticleOverview(Frozen):
-    """``sections_planned`` is None before the outline stands; ``content_hash`` is that of the accepted revision."""
+    """``sections_planned`` is None before the outline stands; ``content_hash`` is that of the accepted revision;
+    ``cost_usd`` is what the ledger has booked for the article, all its revisions and corrections included."""
 
     article_id: UUID
     position: int
@@ -55,6 +57,7 @@ class ArticleOverview(Frozen):
     publication_state: str | None
     published_url: str | None
     publication_reason: str | None
+    cost_usd: Usd = Decimal(0)
 
 
 async def find_workflows(operator_connection: Connection, text: str) -> list[FoundWorkflow]:
@@ -128,8 +131,12 @@ async def article_overview(connection: Connection, workflow_id: UUID) -> list[Ar
                 ) AS sections_written,
                 accepted.content_hash, coalesce(accepted.quality, present.quality) AS quality,
                 publication.state AS publication_state, publication.published_url,
-                publication.reason AS publication_reason
+                publication.reason AS publication_reason, coalesce(booked.cost_usd, 0) AS cost_usd
             FROM articles AS article
+            LEFT JOIN (
+                SELECT split_part(slot, ':', 2) AS article_id, sum(cost) AS cost_usd FROM ai_usage_ledger
+                WHERE workflow_id = $1 AND step = 'article' GROUP BY split_part(slot, ':', 2)
+            ) AS booked ON booked.article_id = article.article_id::text
             LEFT JOIN article_revisions AS present
                 ON present.article_id = article.article_id AND present.revision = article.revision
             LEFT JOIN article_revisions AS accepted

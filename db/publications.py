@@ -1,13 +1,17 @@
-"""What was sent where: the intent first, then the effect."""
+"""What was sent where: the intent first, then the effect; what was taken back, by whom and why."""
 
+from datetime import datetime
 from uuid import UUID
 
 from db.pool import Connection
 from domain.money import Frozen
-from domain.progress import ClaimRef
+from domain.progress import ClaimRef, WorkflowRef
 
 
 class PublicationRow(Frozen):
+    """``confirmed_mode`` is how the page has stood at the target as it was meant to, None when it never did;
+    ``change_id`` the last change of what stands that took it up."""
+
     publication_id: UUID
     article_id: UUID
     target: str
@@ -18,6 +22,8 @@ class PublicationRow(Frozen):
     external_id: str | None = None
     published_url: str | None = None
     reason: str | None = None
+    confirmed_mode: str | None = None
+    change_id: UUID | None = None
 
 
 class PublicationIntent(Frozen):
@@ -27,6 +33,16 @@ class PublicationIntent(Frozen):
     mode: str
     slug: str
     content_hash: str
+
+
+class PublicationEvent(Frozen):
+    """A line of the history: somebody wanted a publication changed, or it was."""
+
+    article_id: UUID
+    event: str
+    actor: str
+    reason: str | None
+    created_at: datetime
 
 
 async def store_intent(connection: Connection, claim: ClaimRef, intent: PublicationIntent) -> None:
@@ -54,6 +70,39 @@ async def store_intent(connection: Connection, claim: ClaimRef, intent: Publicat
     )
 
 
+async def take_up(connection: Connection, publication_id: UUID, *, attempt_id: UUID) -> None:
+    """The newest attempt is the only one that may have effects."""
+    await connection.execute(
+        "UPDATE publications SET attempt_id = $2 WHERE publication_id = $1", publication_id, attempt_id
+    )
+
+
+async def is_newest_attempt(connection: Connection, publication_id: UUID, *, attempt_id: UUID) -> bool:
+    found = await connection.fetchval(
+        "SELECT true FROM publications WHERE publication_id = $1 AND attempt_id = $2", publication_id, attempt_id
+    )
+    return found is not None
+
+
+async def keep_external_id(
+    connection: Connection, publication_id: UUID, *, external_id: str, instead_of: str | None
+) -> str | None:
+    """Compare and set: of several publishers the first one's id is recorded. The id that is recorded then; None when
+    there is no such publication."""
+    recorded: str | None = await connection.fetchval(
+        """
+        UPDATE publications
+        SET external_id = CASE WHEN external_id IS NOT DISTINCT FROM $3 THEN $2 ELSE external_id END,
+            confirmed_mode = CASE WHEN external_id = $3 AND $3 <> $2 THEN NULL ELSE confirmed_mode END
+        WHERE publication_id = $1 RETURNING external_id
+        """,
+        publication_id,
+        external_id,
+        instead_of,
+    )
+    return recorded
+
+
 async def store_result(
     connection: Connection,
     publication_id: UUID,
@@ -63,11 +112,14 @@ async def store_result(
     published_url: str | None,
     reason: str | None,
 ) -> None:
+    """What the target answered. What was taken back meanwhile stays so: the answer came too late."""
     await connection.execute(
         """
-        UPDATE publications SET state = $2, external_id = coalesce($3, external_id),
-                                published_url = coalesce($4, published_url), reason = $5, updated_at = now()
-        WHERE publication_id = $1
+        UPDATE publications SET state = $2, external_id = coalesce(external_id, $3),
+                                published_url = coalesce($4, published_url), reason = $5, updated_at = now(),
+                                confirmed_mode = CASE WHEN $2 IN ('PUBLISHED', 'UNCHANGED') THEN mode
+                                                      ELSE confirmed_mode END
+        WHERE publication_id = $1 AND state NOT IN ('UNPUBLISHING', 'UNPUBLISHED')
         """,
         publication_id,
         state,
@@ -77,10 +129,107 @@ async def store_result(
     )
 
 
+async def begin_change(connection: Connection, publication_id: UUID, *, state: str, change_id: UUID) -> None:
+    """From here on the publication belongs to this change: to be taken back (UNPUBLISHING) or put out (PENDING)."""
+    await connection.execute(
+        """
+        UPDATE publications SET state = $2, change_id = $3, reason = NULL, updated_at = now()
+        WHERE publication_id = $1
+        """,
+        publication_id,
+        state,
+        change_id,
+    )
+
+
+async def end_change(
+    connection: Connection,
+    publication_id: UUID,
+    *,
+    change_id: UUID,
+    state: str,
+    published_url: str | None,
+    reason: str | None,
+) -> bool:
+    """Whether the publication was still this change's. UNPUBLISHED forgets where it stood: at most a draft is left."""
+    changed = await connection.fetchval(
+        """
+        UPDATE publications
+        SET state = $3, reason = $5, updated_at = now(),
+            published_url = CASE WHEN $3 = 'UNPUBLISHED' THEN NULL ELSE coalesce($4, published_url) END,
+            confirmed_mode = CASE WHEN $3 = 'UNPUBLISHED' THEN 'draft'
+                                  WHEN $3 IN ('PUBLISHED', 'UNCHANGED') THEN mode ELSE confirmed_mode END
+        WHERE publication_id = $1 AND change_id = $2 RETURNING true
+        """,
+        publication_id,
+        change_id,
+        state,
+        published_url,
+        reason,
+    )
+    return changed is not None
+
+
+async def is_in_change(connection: Connection, publication_id: UUID, *, change_id: UUID) -> bool:
+    """Whether this change still has the publication to carry out."""
+    found = await connection.fetchval(
+        """
+        SELECT true FROM publications
+        WHERE publication_id = $1 AND change_id = $2 AND state IN ('UNPUBLISHING', 'PENDING')
+        """,
+        publication_id,
+        change_id,
+    )
+    return found is not None
+
+
+async def store_event(
+    connection: Connection,
+    ref: WorkflowRef,
+    publication_id: UUID,
+    *,
+    event_id: UUID,
+    event: str,
+    actor: str,
+    reason: str | None,
+    run_id: str | None,
+) -> None:
+    """The same ``event_id`` again adds nothing."""
+    await connection.execute(
+        """
+        INSERT INTO publication_events
+            (event_id, publication_id, workflow_id, organization_id, event, actor, reason, run_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (event_id, organization_id) DO NOTHING
+        """,
+        event_id,
+        publication_id,
+        ref.workflow_id,
+        ref.organization_id,
+        event,
+        actor,
+        reason,
+        run_id,
+    )
+
+
+async def load_events(connection: Connection, workflow_id: UUID) -> list[PublicationEvent]:
+    """In the order in which they happened."""
+    rows = await connection.fetch(
+        """
+        SELECT publication.article_id, event.event, event.actor, event.reason, event.created_at
+        FROM publication_events AS event JOIN publications AS publication USING (publication_id, organization_id)
+        WHERE event.workflow_id = $1 ORDER BY event.created_at, event.event_id
+        """,
+        workflow_id,
+    )
+    return [PublicationEvent.model_validate(dict(row)) for row in rows]
+
+
 async def load_publications(connection: Connection, workflow_id: UUID) -> list[PublicationRow]:
     rows = await connection.fetch(
         """
-        SELECT publication_id, article_id, target, mode, slug, content_hash, state, external_id, published_url, reason
+        SELECT publication_id, article_id, target, mode, slug, content_hash, state, external_id, published_url, reason,
+               confirmed_mode, change_id
         FROM publications WHERE workflow_id = $1 ORDER BY slug
         """,
         workflow_id,

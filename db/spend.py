@@ -220,8 +220,9 @@ async def load_attempt(connection: Connection, attempt_id: UUID) -> StoredAttemp
     with translated_errors():
         row = await connection.fetchrow(
             """
-            SELECT attempt_id, workflow_id, organization_id, step, slot, claim, ask, state, model, path, request_body,
-                hold_usd, price_id, generation_id, http_status, answer_body, usage, outcome, rejected_reason
+            SELECT attempt_id, workflow_id, organization_id, step, slot, claim, ask, state, endpoint, model, path,
+                request_body, hold_usd, price_id, generation_id, http_status, answer_body, usage, outcome,
+                rejected_reason
             FROM spend_attempts WHERE attempt_id = $1
             """,
             attempt_id,
@@ -314,6 +315,7 @@ def _ask_facts(attempt: NewAttempt) -> dict[str, Any]:
         "claim": attempt.claim,
         "ask": attempt.ask,
         "slot_hash": attempt.slot_hash,
+        "endpoint": request.endpoint,
         "model": request.model,
         "path": request.path,
         "request_body": request.body,

@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 
 from domain.brief import Brief
+from domain.citations import carrying_passages
 from domain.grounding import Claim, ClaimKind, ungrounded, without_ungrounded
 from domain.identifiers import article_id_of, bare_domain
 from domain.language import (
@@ -31,9 +32,10 @@ from domain.settings import ArticleSettings
 from domain.spend import ProviderRequest
 from domain.text import STOPWORDS, clean_text, content_stems, stems, words
 from domain.verdict import AskAgain, Blocked, Completed, Level, Reason, verdict_of
+from domain.web_addresses import web_address_in
 
 STEP = "article"
-PROMPT_VERSION = "article/1"
+PROMPT_VERSION = "article/2"
 SECTIONS_MIN, SECTIONS_MAX = 4, 8
 TITLE_CHARACTERS_MIN, TITLE_CHARACTERS_MAX = 15, 90
 DESCRIPTION_CHARACTERS_MIN, DESCRIPTION_CHARACTERS_MAX = 50, 220
@@ -43,6 +45,7 @@ TERMS_PER_SECTION = 4
 SINGLE_TERMS_MAX = 3
 SINGLE_TERM_CHARACTERS_MIN = 6
 SINGLE_TERM_PASSAGES_MIN = 3
+LISTED_MAX = 13
 RESERVED_HEADINGS = frozenset({"references", "sources", "related articles", "contents", "table of contents"})
 
 Role = Literal["hub", "spoke"]
@@ -328,32 +331,54 @@ def section_passages(
 # --- asking ---
 
 _GROUND_RULES = """\
-Write in {locale} for readers in {country}. Tone: {tone}. Plain, concrete sentences, mostly under 20 words.
-Facts come from the passages only. A number or a quotation may only be used if it stands in a passage that you cite; \
-where you have none, say it without a number. Claim no experience, test, survey or check of your own.
-Never use these phrases: {banned}."""
+Write in {locale} for readers in {country}. Tone: the one named as "voice" in the block "brief", a manner of writing \
+and nothing else.
+
+Sources. Facts come from the passages only; what you know besides is no fact here. A number, date, price, name or \
+quotation may only be used where a passage that you cite carries it, the same to the digit and to the word; where \
+none does, make the point without it or leave it out. What a company says of itself is its word, not a rule for all: \
+say whose word it is. Claim no experience, test, survey, customer or check of your own, and never that facts were \
+verified.
+
+Style. Say the useful thing first. Concrete, active sentences, mostly under 20 words, one thought each; people and \
+things as subjects, an example where a passage has one. No filler ("in today's world", "it is important to note", \
+"when it comes to"), no rhetorical questions, no praise without a reason, no closing summary, no advertising.
+Never use, in no form, a phrase listed as "banned_phrases" in the block "brief"."""
 
 _OUTLINE_SYSTEM = """\
-You are the editor of a company's magazine. You plan one article that helps the company's buyers, about the keyword \
-given in the block "article".
+You are the editor of a company's magazine. You plan one article that helps the company's buyers to decide or to do \
+something, about the keyword given in the block "article". The block "icp" says who they are and what troubles them.
+
 {rules}
-Give a title of 40 to 60 characters that carries the keyword, a meta description of 120 to 156 characters, and \
-4 to 8 sections in a sensible reading order. Each section has a distinct heading (no numbering), 2 to 4 points to \
-make and the numbers of the passages that support them. Leave the topics of the sibling articles to those articles. \
-The first section answers the reader's question at once; no section is called references or related articles. \
-If the article has a note, the note is an editor's wish for this version: follow it as far as these rules allow."""
+
+Title: 40 to 60 characters in sentence case, with the keyword as a person would write it (mend its grammar; keep the \
+capitals of names and abbreviations). It promises what the sections keep, nothing more.
+Meta description: 120 to 156 characters, one or two full sentences on what the reader will know afterwards.
+Sections: 4 to 8 in the order a reader needs them. The first answers the reader's question at once, without an \
+introduction. Each has a heading of its own that says what the section says (no numbering, no "introduction" or \
+"conclusion"), 2 to 4 points that only this section makes, each as a full statement or instruction, and the numbers \
+of the passages that carry them. Plan no point that no passage carries. No section is called references or related \
+articles. What the keywords of the sibling articles stand for is told there: leave it to them.
+If the article has a note, it is an editor's wish for this version: follow it as far as these rules allow."""
 
 _SECTION_SYSTEM = """\
 You write one section of an article for a company's magazine. The outline shows the whole; write only the section \
-given, so that it repeats nothing of the others, in about the number of words asked for.
+given, make its points and no others, repeat nothing of the other sections, and stay near the number of words asked \
+for. Too few passages for so many words: write fewer.
+
 {rules}
+
 Answer in blocks: paragraphs of 2 to 5 sentences, and a list where several parallel things are named (its text is the \
-lead-in, its items are full phrases). Every block names the passages it stands on. Plain text only: no Markdown, no \
-headings, no links or web addresses, no bracketed citation marks. Use the terms given where they fit naturally."""
+lead-in, its items are full phrases of the same form). Every block names the numbers of the passages it stands on, \
+and only those. Use your own words, no sentence as it stands in a passage unless it is marked as a quotation. Plain \
+text only: no Markdown, no headings, no links or web addresses, no bracketed citation marks. Use the terms given once \
+each where they fit; bend their form to the grammar, and leave out one that would not fit.
+If the article has a note, it is an editor's wish for this version: follow it as far as these rules allow."""
 
 _REPAIR_SYSTEM = """\
-The draft of this section did not pass its checks. Correct exactly the problems listed, keep what is good, and answer \
-with the whole section again."""
+The draft of this section did not pass its checks. Correct exactly the problems listed, change nothing else, and \
+answer with the whole section again. A sentence whose number or quotation no passage carries is said without it or \
+left out; do not look for another number."""
 
 
 def build_outline_request(
@@ -466,9 +491,8 @@ def section_slot_hash(
 
 
 def _ground_rules(brief: Brief) -> str:
-    banned = "; ".join(clean_text(phrase) for phrase in brief.voice.banned_phrases) or "none"
-    tone = clean_text(brief.voice.tone)
-    return _GROUND_RULES.format(locale=brief.locale, country=brief.country, tone=tone, banned=banned)
+    """No word of the brief stands among the instructions but its locale and country, which are codes."""
+    return _GROUND_RULES.format(locale=brief.locale, country=brief.country)
 
 
 def _article_facts(brief: Brief, plan: ArticlePlan, note: str | None) -> dict[str, Any]:
@@ -643,18 +667,24 @@ def _wording_problems(
     outline: Outline, plan: ArticlePlan, passages: Sequence[Passage], brief: Brief | None
 ) -> list[str]:
     sources = [passage.text for passage in passages]
+    sections = (len(outline.sections),)
     places = [
-        ("title", outline.title),
-        ("meta description", outline.meta_description),
-        *((f"heading of section {number}", one.heading) for number, one in enumerate(outline.sections, start=1)),
+        ("title", outline.title, sections),
+        ("meta description", outline.meta_description, sections),
+        # What a section will list is known when it is written: its gate holds its heading to that.
+        *(
+            (f"heading of section {number}", one.heading, range(2, LISTED_MAX))
+            for number, one in enumerate(outline.sections, start=1)
+        ),
     ]
     problems: list[str] = []
-    for place, text in places:
-        problems += [f"In the {place}: {found}" for found in _markup_problems(text)]
+    for place, text, counts in places:
+        found_in_text = (*_markup_problems(text), *_address_problems(text, passages))
+        problems += [f"In the {place}: {found}" for found in found_in_text]
         problems += [f"The {place} uses the banned phrase “{phrase}”." for phrase in refused_phrases(text, brief)]
         problems += [
             f"The {place} says {claim.text}, which stands in no passage: say it without it."
-            for claim in ungrounded(text, sources, exempt_phrases=exempt_phrases(plan))
+            for claim in ungrounded(text, sources, exempt_phrases=exempt_phrases(plan), counts=counts)
         ]
     return problems
 
@@ -690,8 +720,11 @@ def judge_section(
     *,
     repairs_left: int,
     plan: ArticlePlan | None = None,
+    cited: Sequence[Passage] = (),
 ) -> Completed[SectionContent] | Blocked | AskAgain:
-    """``passages`` are those the section was shown. Marks that only decorate (emphasis, citation marks) are taken off.
+    """``passages`` are those the section was shown; ``cited`` those of pages that its model cited and that were read
+    since, to which code refers whatever they carry and the passages shown don't. Marks that only decorate (emphasis,
+    citation marks) are taken off.
 
     A number or quotation that no cited passage carries is asked about while repairs are left; after that its
     sentence goes, with a warning.
@@ -700,26 +733,56 @@ def judge_section(
         content = _parsed_section(answer_object(answer_body))
     except InvalidAnswerError as error:
         return _rejected("invalid_section", f"Section {section_number}: {error}", repairs_left, None)
+    passages = (*passages, *cited)
+    content = _with_cited(content, passages, cited)
     problems = _section_problems(content, passages, brief)
     if problems:
         message = f"Section {section_number}: {' '.join(problems)}"
         return _rejected("invalid_section", message, repairs_left, content.model_dump(mode="json"))
-    failing = ungrounded_claims(content, passages, plan)
+    failing = ungrounded_claims(content, passages, plan, brief)
     if failing and repairs_left > 0:
         return AskAgain(message=f"Section {section_number}: {' '.join(claim_message(claim) for claim in failing)}")
     if failing:
-        return _without_failing_sentences(content, section_number, passages, plan)
+        return _without_failing_sentences(content, section_number, passages, plan, brief)
     return Completed[SectionContent](output=content, verdict=verdict_of([]))
 
 
-def ungrounded_claims(content: SectionContent, passages: Sequence[Passage], plan: ArticlePlan | None) -> list[Claim]:
-    """Numbers and quotations of each block that stand in none of the passages the block cites."""
+def ungrounded_claims(
+    content: SectionContent, passages: Sequence[Passage], plan: ArticlePlan | None, brief: Brief | None = None
+) -> list[Claim]:
+    """Numbers, quotations and named sources of each block that stand in none of the passages the block cites."""
+    return [claim for block in content.blocks for _, claim in block_findings(block, passages, plan, brief)]
+
+
+def block_findings(
+    block: Block, passages: Sequence[Passage], plan: ArticlePlan | None, brief: Brief | None
+) -> list[tuple[int, Claim]]:
+    """(place of the text in the block, claim) of what none of the passages that the block cites carries."""
+    sources = cited_texts(block, passages)
+    names = source_names(block, passages, brief) if brief else None
     return [
-        claim
-        for block in content.blocks
-        for text in block.texts
-        for claim in ungrounded(text, cited_texts(block, passages), exempt_phrases=exempt_phrases(plan))
+        (place, claim)
+        for place, text in enumerate(block.texts)
+        for claim in ungrounded(
+            text,
+            sources,
+            exempt_phrases=exempt_phrases(plan),
+            source_names=names,
+            counts=block_counts(block),
+        )
     ]
+
+
+def block_counts(block: Block) -> tuple[int, ...]:
+    """What the block may count by itself: the items of its list."""
+    return (len(block.items),) if block.items else ()
+
+
+def source_names(block: Block, passages: Sequence[Passage], brief: Brief) -> tuple[str, ...]:
+    """Whom the block may name as a source beside those its passages mention: the company and the sites cited."""
+    domains = [bare_domain(passage.url) for passage in passages if passage.number in block.passages]
+    labels = [label for domain in domains for label in (domain, domain.rsplit(".", 1)[0].replace("-", " "))]
+    return tuple(dict.fromkeys((clean_text(brief.organization.name), bare_domain(brief.organization.url), *labels)))
 
 
 def cited_texts(block: Block, passages: Sequence[Passage]) -> list[str]:
@@ -727,9 +790,32 @@ def cited_texts(block: Block, passages: Sequence[Passage]) -> list[str]:
 
 
 def claim_message(claim: Claim) -> str:
-    if claim.kind is ClaimKind.NUMBER:
-        return f"“{claim.text}” stands in no passage that its block cites: cite the passage or say it without a number."
-    return f"The quotation {claim.text} stands in no passage that its block cites: quote word for word or not at all."
+    match claim.kind:
+        case ClaimKind.NUMBER:
+            return f"“{claim.text}” stands in no passage that its block cites: {claim.fix}"
+        case ClaimKind.QUOTATION:
+            return f"The quotation {claim.text} stands in no passage that its block cites: {claim.fix}"
+        case ClaimKind.REFERENCE:
+            return f"“{claim.text}” is named as a source: {claim.fix}"
+
+
+def _with_cited(content: SectionContent, passages: Sequence[Passage], cited: Sequence[Passage]) -> SectionContent:
+    if not cited:
+        return content
+    return SectionContent(
+        blocks=tuple(
+            block.model_copy(
+                update={
+                    "passages": tuple(
+                        dict.fromkeys(
+                            (*block.passages, *carrying_passages(block.texts, cited_texts(block, passages), cited))
+                        )
+                    )
+                }
+            )
+            for block in content.blocks
+        )
+    )
 
 
 def _parsed_section(answer: dict[str, Any]) -> SectionContent:
@@ -766,24 +852,36 @@ def _section_problems(content: SectionContent, passages: Sequence[Passage], brie
     problems = [f"Passage {number} does not exist." for number in sorted(cited - known)]
     for block in content.blocks:
         for text in block.texts:
-            problems += _markup_problems(text)
+            problems += [*_markup_problems(text), *_address_problems(text, passages)]
             problems += [f"The phrase “{phrase}” may not be used." for phrase in refused_phrases(text, brief)]
     return problems
 
 
 def _markup_problems(text: str) -> list[str]:
     return [
-        f"The text holds {kind} (“{match[0].strip()[:60]}”); plain text only."
+        f"The text holds {kind} (“{clean_text(match[0])[:60]}”); plain text only."
         for pattern, kind in _MARKUP
         if (match := pattern.search(text))
     ]
 
 
+def _address_problems(text: str, passages: Sequence[Passage]) -> list[str]:
+    """Web addresses without a scheme; the sites of the passages may be called by their names."""
+    if _markup_problems(text):
+        return []
+    found = web_address_in(text, {bare_domain(passage.url) for passage in passages})
+    return [f"The text holds a web address (“{clean_text(found)[:60]}”); plain text only."] if found else []
+
+
 def _without_failing_sentences(
-    content: SectionContent, section_number: int, passages: Sequence[Passage], plan: ArticlePlan | None
+    content: SectionContent,
+    section_number: int,
+    passages: Sequence[Passage],
+    plan: ArticlePlan | None,
+    brief: Brief,
 ) -> Completed[SectionContent] | Blocked:
     dropped: list[str] = []
-    blocks = [kept for block in content.blocks if (kept := _grounded_block(block, passages, plan, dropped))]
+    blocks = [kept for block in content.blocks if (kept := _grounded_block(block, passages, plan, brief, dropped))]
     subject = f"section:{section_number}"
     if not blocks:
         message = f"Section {section_number} has nothing left once what no source carries is taken out."
@@ -802,12 +900,18 @@ def _without_failing_sentences(
 
 
 def _grounded_block(
-    block: Block, passages: Sequence[Passage], plan: ArticlePlan | None, dropped: list[str]
+    block: Block, passages: Sequence[Passage], plan: ArticlePlan | None, brief: Brief, dropped: list[str]
 ) -> Block | None:
     sources = cited_texts(block, passages)
 
     def kept(text: str) -> str:
-        rest, gone = without_ungrounded(text, sources, exempt_phrases=exempt_phrases(plan))
+        rest, gone = without_ungrounded(
+            text,
+            sources,
+            exempt_phrases=exempt_phrases(plan),
+            source_names=source_names(block, passages, brief),
+            counts=block_counts(block),
+        )
         dropped.extend(gone)
         return rest
 

@@ -64,6 +64,7 @@ class ArticleLimits(Frozen):
 
 class PublishTarget(StrEnum):
     FILES = "files"
+    WORDPRESS = "wordpress"
 
 
 class PublishMode(StrEnum):

@@ -12,9 +12,12 @@ from domain.brief import Brief, brief_for_models, comparable_domain, is_own_site
 from domain.icp import Icp, has_address, one_line, read_answer, rejected
 from domain.identifiers import bare_domain
 from domain.keyphrases import Intent, KeywordSource, extract_keyphrases, folded, intent_of, normalized_keyword
+from domain.keyword_data import ProviderSource
 from domain.language import InvalidAnswerError, Route, chat_request, json_block, slot_hash, strict_schema
 from domain.money import Frozen
 from domain.pages import SiteRead
+from domain.seed_feedback import POOL_FACTOR, REVIEW_RULE, feedback_parts, guidance_of, sifted
+from domain.seed_review import Rejection
 from domain.settings import CompetitorSettings
 from domain.spend import ProviderRequest
 from domain.verdict import AskAgain, Blocked, Completed, Level, Reason, verdict_of
@@ -28,6 +31,7 @@ PASSAGES_SHOWN = 4
 PASSAGE_CHARACTERS_SHOWN = 400
 SELLS_WORDS_MAX = 30
 REASON_WORDS_MAX = 40
+OFF_TOPIC_FLAG = "the model reads the feedback as speaking against it"
 
 DISCOVERY_SYSTEM = """You are a B2B market researcher. Search the web and name the companies that a buyer would \
 compare with the company of the brief: same kind of product, same kind of customer, same market.
@@ -52,6 +56,12 @@ site.
 
 Answer with one compact JSON object by the schema and nothing else."""
 
+DISCOVERY_REVIEWED = "Prefer competitors that write about what the reviewer looks for."
+LABELS_REVIEWED = (
+    'off_topic: those texts of the block "keywords", copied exactly, that the reviewer\'s words clearly speak against; '
+    "none where nothing is clear."
+)
+
 
 class Overlap(StrEnum):
     LOW = "low"
@@ -60,7 +70,10 @@ class Overlap(StrEnum):
 
 
 class SeedKeyword(Frozen):
-    """``score`` compares keywords of one run; volume per month, difficulty 0 to 100; None where nobody said."""
+    """``score`` compares keywords of one run; volume per month, difficulty 0 to 100; None where nobody said.
+
+    ``flag`` says why a reviewer's words on an earlier list speak against it.
+    """
 
     text: str
     score: float
@@ -68,7 +81,8 @@ class SeedKeyword(Frozen):
     difficulty: int | None = None
     cpc_usd: Decimal | None = None
     intent: Intent = Intent.INFORMATIONAL
-    sources: tuple[KeywordSource, ...] = ()
+    sources: tuple[KeywordSource | ProviderSource, ...] = ()
+    flag: str | None = None
 
 
 class Discovery(Frozen):
@@ -90,8 +104,11 @@ class KeywordIntent(Frozen):
 
 
 class CompetitorLabels(Frozen):
+    """``off_topic`` are keywords that a reviewer's feedback speaks against, as the model reads it."""
+
     competitors: tuple[CompetitorLabel, ...]
     intents: tuple[KeywordIntent, ...]
+    off_topic: tuple[str, ...] = ()
 
 
 class Competitor(Frozen):
@@ -107,8 +124,11 @@ class Competitor(Frozen):
 
 
 class CompetitorAnalysis(Frozen):
+    """``notes`` say what a keyword data provider was asked in vain."""
+
     competitors: tuple[Competitor, ...]
     keywords: tuple[SeedKeyword, ...]
+    notes: tuple[Reason, ...] = ()
 
 
 class _Lenient(BaseModel):
@@ -129,30 +149,42 @@ class LabelsAnswer(_Lenient):
     intents: tuple[KeywordIntent, ...]
 
 
+class ReviewedLabelsAnswer(LabelsAnswer):
+    """Asked for once a reviewer has rejected a list."""
+
+    off_topic: tuple[str, ...] = ()
+
+
 # Discovery
 
 
 def build_discovery_request(
-    brief: Brief, icp: Icp, *, route: Route, model: str, feedback: str | None = None
+    brief: Brief,
+    icp: Icp,
+    *,
+    route: Route,
+    model: str,
+    feedback: str | None = None,
+    rejections: Sequence[Rejection] = (),
 ) -> ProviderRequest:
-    """The request for competitors' home pages, for a brief that names none."""
+    """The request for competitors' home pages, for a brief that names none; ``rejections`` are reviewers' words."""
     return chat_request(
         model=model,
         route=route,
-        system=DISCOVERY_SYSTEM,
-        user="\n\n".join(_discovery_parts(brief, icp)),
+        system=_with_review(DISCOVERY_SYSTEM, DISCOVERY_REVIEWED, rejections),
+        user="\n\n".join(_discovery_parts(brief, icp, rejections)),
         schema_name=DISCOVERY_SCHEMA,
         schema=strict_schema(DiscoveryAnswer),
         feedback=feedback,
     )
 
 
-def discovery_slot_hash(brief: Brief, icp: Icp) -> str:
+def discovery_slot_hash(brief: Brief, icp: Icp, rejections: Sequence[Rejection] = ()) -> str:
     return slot_hash(
         step=STEP,
         slot=DISCOVERY_SCHEMA,
         prompt_version=PROMPT_VERSION,
-        parts=_discovery_parts(brief, icp),
+        parts=_discovery_parts(brief, icp, rejections),
         schema=strict_schema(DiscoveryAnswer),
     )
 
@@ -178,8 +210,13 @@ def judge_discovery(
     return Completed[Discovery](output=Discovery(urls=kept), verdict=verdict_of([], values))
 
 
-def _discovery_parts(brief: Brief, icp: Icp) -> tuple[str, str]:
-    return json_block("brief", brief_for_models(brief)), json_block("icp", _icp_shown(icp))
+def _discovery_parts(brief: Brief, icp: Icp, rejections: Sequence[Rejection]) -> tuple[str, ...]:
+    blocks = (json_block("brief", brief_for_models(brief)), json_block("icp", _icp_shown(icp)))
+    return (*blocks, *feedback_parts(rejections))
+
+
+def _with_review(system: str, task: str, rejections: Sequence[Rejection]) -> str:
+    return f"{system}\n\n{REVIEW_RULE} {task}" if rejections else system
 
 
 def _icp_shown(icp: Icp) -> dict[str, Any]:
@@ -213,6 +250,35 @@ def extract_seed_keywords(
     )
 
 
+def searched(settings: CompetitorSettings, rejections: Sequence[Rejection]) -> CompetitorSettings:
+    """Settings of a search whose finds are sifted by reviewers' words afterwards: it looks further."""
+    if not rejections:
+        return settings
+    return settings.model_copy(update={"keywords_max": settings.keywords_max * POOL_FACTOR})
+
+
+def with_review(
+    keywords: Sequence[SeedKeyword], rejections: Sequence[Rejection], settings: CompetitorSettings
+) -> tuple[SeedKeyword, ...]:
+    """What reviewers' words make of a search's finds: some left out, some flagged and last, some first."""
+    if not rejections:
+        return tuple(keywords)
+    known = {keyword.text: keyword for keyword in keywords}
+    kept = sifted(tuple(known), guidance_of(rejections))
+    ordered = (known[text].model_copy(update={"flag": kept.flags.get(text)}) for text in kept.texts)
+    return tuple(ordered)[: settings.keywords_max]
+
+
+def flagged_last(keywords: Sequence[SeedKeyword], labels: CompetitorLabels | None) -> tuple[SeedKeyword, ...]:
+    """With what the model holds to be off topic flagged as well; what is flagged stands at the end."""
+    off_topic = frozenset(labels.off_topic if labels else ())
+    flagged = [
+        keyword.model_copy(update={"flag": keyword.flag or OFF_TOPIC_FLAG}) if keyword.text in off_topic else keyword
+        for keyword in keywords
+    ]
+    return tuple(sorted(flagged, key=lambda keyword: keyword.flag is not None))
+
+
 # Labels
 
 
@@ -225,27 +291,39 @@ def build_label_request(
     route: Route,
     model: str,
     feedback: str | None = None,
+    rejections: Sequence[Rejection] = (),
 ) -> ProviderRequest:
-    """The request for what competitors sell, how far they overlap, and the keywords' intents."""
+    """The request for what competitors sell, how far they overlap, the keywords' intents and, once a reviewer has
+    rejected a list, which keywords those words speak against."""
     return chat_request(
         model=model,
         route=route,
-        system=LABELS_SYSTEM,
-        user="\n\n".join(_label_parts(brief, icp, reads, keywords)),
+        system=_with_review(LABELS_SYSTEM, LABELS_REVIEWED, rejections),
+        user="\n\n".join((*_label_parts(brief, icp, reads, keywords), *feedback_parts(rejections))),
         schema_name=LABELS_SCHEMA,
-        schema=strict_schema(LabelsAnswer),
+        schema=_labels_schema(rejections),
         feedback=feedback,
     )
 
 
-def label_slot_hash(brief: Brief, icp: Icp, reads: Sequence[SiteRead], keywords: Sequence[SeedKeyword]) -> str:
+def label_slot_hash(
+    brief: Brief,
+    icp: Icp,
+    reads: Sequence[SiteRead],
+    keywords: Sequence[SeedKeyword],
+    rejections: Sequence[Rejection] = (),
+) -> str:
     return slot_hash(
         step=STEP,
         slot=LABELS_SCHEMA,
         prompt_version=PROMPT_VERSION,
-        parts=_label_parts(brief, icp, reads, keywords),
-        schema=strict_schema(LabelsAnswer),
+        parts=(*_label_parts(brief, icp, reads, keywords), *feedback_parts(rejections)),
+        schema=_labels_schema(rejections),
     )
+
+
+def _labels_schema(rejections: Sequence[Rejection]) -> dict[str, Any]:
+    return strict_schema(ReviewedLabelsAnswer if rejections else LabelsAnswer)
 
 
 def judge_labels(
@@ -253,7 +331,7 @@ def judge_labels(
 ) -> Completed[CompetitorLabels] | Blocked | AskAgain:
     """Labels of an answer for the domains and keywords that were asked about; others are dropped."""
     try:
-        answer = read_answer(answer_body, LabelsAnswer)
+        answer = read_answer(answer_body, ReviewedLabelsAnswer)
     except InvalidAnswerError as error:
         return rejected([Reason(code="LABELS_ANSWER_UNREADABLE", message=str(error))], repairs_left)
     problems = list(_label_problems(answer))
@@ -291,7 +369,9 @@ def _label_problems(answer: LabelsAnswer) -> Iterator[Reason]:
                 yield Reason(code="LABELS_TEXT", message=message, subject=label.domain)
 
 
-def _known_labels(answer: LabelsAnswer, reads: Sequence[SiteRead], keywords: Sequence[SeedKeyword]) -> CompetitorLabels:
+def _known_labels(
+    answer: ReviewedLabelsAnswer, reads: Sequence[SiteRead], keywords: Sequence[SeedKeyword]
+) -> CompetitorLabels:
     domains = {bare_domain(read.site) for read in reads}
     competitors: dict[str, CompetitorLabel] = {}
     for label in answer.competitors:
@@ -304,7 +384,10 @@ def _known_labels(answer: LabelsAnswer, reads: Sequence[SiteRead], keywords: Seq
         text = texts.get(normalized_keyword(one.keyword))
         if text is not None:
             intents.setdefault(text, KeywordIntent(keyword=text, intent=one.intent))
-    return CompetitorLabels(competitors=tuple(competitors.values()), intents=tuple(intents.values()))
+    off_topic = dict.fromkeys(text for one in answer.off_topic if (text := texts.get(normalized_keyword(one))))
+    return CompetitorLabels(
+        competitors=tuple(competitors.values()), intents=tuple(intents.values()), off_topic=tuple(off_topic)
+    )
 
 
 def _missing_labels(
@@ -336,20 +419,22 @@ def analyze(
     reads: Sequence[SiteRead],
     keywords: Sequence[SeedKeyword],
     labels: CompetitorLabels | None,
+    notes: Sequence[Reason] = (),
 ) -> Completed[CompetitorAnalysis] | Blocked:
-    """The step's output and verdict over the extracted ``keywords``.
+    """The step's output and verdict over the ``keywords`` that were extracted or that a provider knew.
 
-    Blocks when no site could be read (COMPETITORS_UNREADABLE), when none gave a keyword (KEYWORDS_NONE) and when a
-    keyword has no source (KEYWORD_WITHOUT_SOURCE).
+    Blocks when no site could be read and no provider gave a keyword (COMPETITORS_UNREADABLE), when there is no keyword
+    (KEYWORDS_NONE) and when a keyword has no source (KEYWORD_WITHOUT_SOURCE).
     """
     competitors = tuple(_competitor(read, icp, labels) for read in reads)
-    analysis = CompetitorAnalysis(competitors=competitors, keywords=_with_intents(tuple(keywords), labels))
+    found = _with_intents(tuple(keywords), labels)
+    analysis = CompetitorAnalysis(competitors=competitors, keywords=found, notes=tuple(notes))
     return verdict_on(analysis)
 
 
 def verdict_on(analysis: CompetitorAnalysis) -> Completed[CompetitorAnalysis] | Blocked:
     """Judge an analysis by itself, so that a stored one can be judged again."""
-    reasons = [*_site_reasons(analysis), *_keyword_reasons(analysis)]
+    reasons = [*_site_reasons(analysis), *_keyword_reasons(analysis), *analysis.notes]
     read = sum(1 for competitor in analysis.competitors if competitor.pages_read)
     values = {"competitors": len(analysis.competitors), "read": read, "keywords": len(analysis.keywords)}
     verdict = verdict_of(reasons, values)
@@ -362,7 +447,9 @@ def _site_reasons(analysis: CompetitorAnalysis) -> Iterator[Reason]:
     failed = [one for one in analysis.competitors if not one.pages_read]
     if len(failed) == len(analysis.competitors):
         details = "; ".join(f"{one.domain}: {one.failure}" for one in failed) or "there is no competitor"
-        yield Reason(code="COMPETITORS_UNREADABLE", message=f"no competitor's site could be read ({details})")
+        message = f"no competitor's site could be read ({details})"
+        level = Level.WARN if analysis.keywords else Level.BLOCK  # a provider may know what a site keeps to itself
+        yield Reason(code="COMPETITORS_UNREADABLE", message=message, level=level)
         return
     for one in analysis.competitors:
         if one.failure:
@@ -376,7 +463,7 @@ def _keyword_reasons(analysis: CompetitorAnalysis) -> Iterator[Reason]:
         yield Reason(code="KEYWORDS_NONE", message=f"no keyword was found on the {pages} pages read")
     for keyword in analysis.keywords:
         if not keyword.sources:
-            message = f"the keyword {keyword.text!r} has no page it comes from"
+            message = f"the keyword {keyword.text!r} has no page or provider it comes from"
             yield Reason(code="KEYWORD_WITHOUT_SOURCE", message=message, subject=keyword.text)
 
 

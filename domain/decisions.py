@@ -42,5 +42,12 @@ class RedoArticle(Decision):
     note: str
 
 
+class OverrideClusters(Decision):
+    """Fallen clusters that go on all the same; ``reason`` is kept in the audit."""
+
+    cluster_ids: tuple[UUID, ...]
+    reason: str
+
+
 class RaiseCap(Decision):
     cap_usd: Usd = Decimal(0)

@@ -14,17 +14,18 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from domain import article, competitor, icp
+from domain import article, competitor, embedding_requests, icp
 from domain.article import ArticlePlan, Block, BlockKind, Outline, OutlineSection, SectionContent
 from domain.brief import Brief
 from domain.competitor import SeedKeyword
 from domain.errors import BadInputError
 from domain.icp import BuyerRole, Evidence, Firmographics, Icp
+from domain.keyword_data import KeywordEndpoint, Market, difficulty_request, market_of, phrase_request, site_request
 from domain.language import Route
 from domain.money import Frozen, ModelPrice, Usage, Usd, computed_cost
 from domain.pages import Page, Passage, SiteRead
 from domain.progress import CallKind
-from domain.settings import StepSettings
+from domain.settings import Embeddings, StepSettings
 from domain.spend import ProviderRequest, request_hold
 
 # Measured on both shipped briefs: bytes of a request per prompt token, and tokens of an accepted answer.
@@ -45,6 +46,7 @@ EVIDENCE_EXPECTED = 20  # claims of a profile that quote a passage; 29 at most, 
 FEEDBACK_CHARACTERS = 600
 PROBLEM_CHARACTERS, PROBLEMS = 150, 4
 CHARACTERS_PER_TOKEN = 4
+ROWS_EXPECTED_SHARE = Decimal("0.7")  # of the rows asked for: a small site has fewer keywords
 _NOBODY = UUID(int=0)
 
 
@@ -102,12 +104,25 @@ def models_of(settings: StepSettings) -> tuple[str, ...]:
     """Every model that a workflow with these settings may ask."""
     article_settings = settings.article
     routes = (settings.icp.route, settings.competitor.route, article_settings.outline_route)
-    return tuple(dict.fromkeys(model for route in (*routes, article_settings.section_route) for model in route.models))
+    models = [model for route in (*routes, article_settings.section_route) for model in route.models]
+    data = settings.competitor.keyword_data
+    endpoints = [KeywordEndpoint(endpoint).model for endpoint in data.endpoints if data.is_enabled]
+    embedding_model = _embedding_model(settings)
+    return tuple(dict.fromkeys([*models, *endpoints, *([embedding_model] if embedding_model else [])]))
+
+
+def _embedding_model(settings: StepSettings) -> str | None:
+    """The model whose vectors are paid for, None where none are."""
+    clustering = settings.clustering
+    return clustering.embedding_model if clustering.embeddings is Embeddings.PROVIDER else None
 
 
 def forecast(brief: Brief, settings: StepSettings, prices: Mapping[str, ModelPrice]) -> Forecast:
     """``prices`` by the models' names in the routes. Raises BadInputError for a model without one."""
-    lines = tuple(_line(call, settings.spend.repairs_max, prices) for call in _calls(brief, settings))
+    chat = [_line(call, settings.spend.repairs_max, prices) for call in _calls(brief, settings)]
+    data = [*_keyword_data_lines(brief, settings, prices), *_embedding_lines(settings, prices)]
+    before = [line for line in chat if line.step != article.STEP]
+    lines = (*before, *data, *chat[len(before) :])
     articles = brief.articles.max
     written = [line for line in lines if line.step == article.STEP]
     return Forecast(
@@ -223,6 +238,80 @@ def _label_call(brief: Brief, settings: StepSettings) -> _Call:
         calls=1,
         calls_max=1,
     )
+
+
+def _keyword_data_lines(
+    brief: Brief, settings: StepSettings, prices: Mapping[str, ModelPrice]
+) -> Iterator[ForecastLine]:
+    """One line for each endpoint; none for a market that the provider has no figures for."""
+    data = settings.competitor.keyword_data
+    try:
+        market = market_of(brief.country, brief.locale)
+    except BadInputError:
+        return
+    for endpoint in map(KeywordEndpoint, data.endpoints if data.is_enabled else ()):
+        request, calls = _keyword_data_call(endpoint, market, brief, settings)
+        if calls:
+            yield _keyword_data_line(request, calls, data.asks_max, _price(prices, endpoint.model, competitor.STEP))
+
+
+def _keyword_data_line(request: ProviderRequest, calls: int, asks_max: int, price: ModelPrice) -> ForecastLine:
+    """A repair is an ask again after an answer that was charged and told of trouble."""
+    hold = request_hold(price, request)
+    rows = int(request.searches * ROWS_EXPECTED_SHARE)
+    usage = Usage(prompt_tokens=0, completion_tokens=0, searches=rows)
+    return ForecastLine(
+        step=competitor.STEP,
+        kind=CallKind.KEYWORD_DATA,
+        model=request.model,
+        calls=calls,
+        calls_max=calls,
+        expected_usd=computed_cost(price, usage) * calls,
+        worst_usd=hold * calls,
+        worst_with_repairs_usd=hold * calls * asks_max,
+    )
+
+
+def _embedding_lines(settings: StepSettings, prices: Mapping[str, ModelPrice]) -> Iterator[ForecastLine]:
+    """As many keywords as a review may approve, long ones at worst."""
+    model = _embedding_model(settings)
+    if model is None:
+        return
+    price = _price(prices, model, embedding_requests.STEP)
+    texts, longest = (
+        [f"{number:04} {_text(size)}" for number in range(settings.seed_review.approved_max)] for size in (20, 75)
+    )
+    calls = [embedding_requests.build_request(model, batch) for batch in embedding_requests.batches_of(texts)]
+    largest = [embedding_requests.build_request(model, batch) for batch in embedding_requests.batches_of(longest)]
+    tokens = [int(call.body_bytes / BYTES_PER_PROMPT_TOKEN) for call in calls]
+    used = [Usage(prompt_tokens=count, completion_tokens=0) for count in tokens]
+    worst = _sum(request_hold(price, call) for call in largest)
+    yield ForecastLine(
+        step=embedding_requests.STEP,
+        kind=CallKind.EMBEDDINGS,
+        model=model,
+        calls=len(calls),
+        calls_max=len(calls),
+        expected_usd=_sum(computed_cost(price, usage) for usage in used),
+        worst_usd=worst,
+        worst_with_repairs_usd=worst * (1 + settings.spend.repairs_max),
+    )
+
+
+def _keyword_data_call(
+    endpoint: KeywordEndpoint, market: Market, brief: Brief, settings: StepSettings
+) -> tuple[ProviderRequest, int]:
+    """The largest request of an endpoint and how often it is asked."""
+    step, data = settings.competitor, settings.competitor.keyword_data
+    match endpoint:
+        case KeywordEndpoint.KEYWORDS_FOR_SITE:
+            sites = min(len(brief.competitors) or step.discovery_max, data.sites_max)
+            return site_request("other.example", market, data.rows_per_site_max), sites
+        case KeywordEndpoint.BULK_KEYWORD_DIFFICULTY:
+            keywords = [_text(20)] * (step.keywords_max + data.keywords_added_max)
+            return difficulty_request(keywords, market), 1
+        case _:
+            return phrase_request(endpoint, _text(20), market, data.rows_per_phrase_max), data.phrases_max
 
 
 def _article_calls(brief: Brief, settings: StepSettings) -> Iterator[_Call]:

@@ -2,13 +2,15 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from domain.brief import Brief, brief_for_models
+from domain.identifiers import bare_domain
 from domain.language import (
     InvalidAnswerError,
     Route,
@@ -19,15 +21,18 @@ from domain.language import (
     strict_schema,
 )
 from domain.money import Frozen
-from domain.pages import Passage
+from domain.pages import BLANK_CHARACTERS, Passage
 from domain.settings import IcpSettings
 from domain.spend import ProviderRequest
+from domain.text import content_stems
 from domain.verdict import AskAgain, Blocked, Completed, Level, Reason, verdict_of
+from domain.web_addresses import web_address_in
 
 PROMPT_VERSION = "icp-1"
 STEP = "icp"
 SCHEMA_NAME = "icp"
 ITEM_WORDS_MAX = 15
+ITEM_CHARACTERS_MAX = 600
 VALUE_PROPOSITION_WORDS = (10, 60)
 COUNTS = {
     "industries": (1, 5),
@@ -41,10 +46,14 @@ COUNTS = {
 PASSAGE_WORDS_MAX = 60
 
 SHAPE_PROBLEMS_MAX = 8
+PROBLEMS_MAX = 12
+PROBLEM_CHARACTERS_MAX = 160
+# Letters that two words have to begin with alike to be of one family ("distributor", "distribution").
+FAMILY_LETTERS = 5
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
-_WEB_ADDRESS = re.compile(r"https?:|www\.|\S@\S|</?[a-z]", re.IGNORECASE)
+_MARKUP = re.compile(r"<[/!?]?[a-z]|\]\s?\(|!\[", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=\S)")
 
 SYSTEM = f"""You are a B2B market researcher. You write the ideal customer profile of one company: who buys its \
@@ -173,11 +182,12 @@ def judge(
         answer = read_answer(answer_body, IcpAnswer)
     except InvalidAnswerError as error:
         return rejected([Reason(code="ICP_ANSWER_UNREADABLE", message=str(error))], repairs_left)
-    problems = _problems(answer, {one.number for one in passages})
+    problems = _problems(answer, passages)
     if problems:
         return rejected(problems, repairs_left, answer.model_dump(mode="json"))
-    icp = _resolved(answer, passages)
+    icp, unrelated = _resolved(answer, passages)
     reasons, share = _evidence_reasons(icp, settings)
+    reasons += _unrelated_reasons(unrelated)
     return Completed[Icp](
         output=icp,
         verdict=verdict_of(reasons, {"evidence_share": share, "evidence_share_min": settings.evidence_share_min}),
@@ -192,15 +202,11 @@ def rejected(problems: list[Reason], repairs_left: int, output: dict[str, Any] |
 
 
 def read_answer(answer_body: str, model: type[AnswerT]) -> AnswerT:
-    """A stored answer as a step's answer object, texts on one line. Raises InvalidAnswerError with all problems."""
+    """A stored answer as a step's answer object, texts on one line. Raises InvalidAnswerError with its problems."""
     try:
-        value = answer_object(answer_body)
-    except InvalidAnswerError:
-        raise
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
-        raise InvalidAnswerError("The answer is not a chat completion.") from error
-    try:
-        return model.model_validate(_texts_on_one_line(value))
+        return model.model_validate(_texts_on_one_line(answer_object(answer_body)))
+    except RecursionError as error:
+        raise InvalidAnswerError("The answer is nested too deeply.") from error
     except ValidationError as error:
         raise InvalidAnswerError(" ".join(map(_shape_problem, error.errors()[:SHAPE_PROBLEMS_MAX]))) from error
 
@@ -229,20 +235,33 @@ def one_line(text: str) -> str:
 def _visible(character: str) -> str:
     if character.isspace():
         return " "
+    if character in BLANK_CHARACTERS:
+        return ""
     return "" if unicodedata.category(character) in ("Cc", "Cf", "Co", "Cs", "Cn") else character
 
 
 # The rules
 
 
-def _problems(answer: IcpAnswer, numbers: set[int]) -> list[Reason]:
-    return [
-        *_count_problems(answer),
-        *_item_problems(answer),
-        *_duplicate_problems(answer),
-        *_value_proposition_problems(answer),
-        *_evidence_problems(answer, numbers),
-    ]
+def _problems(answer: IcpAnswer, passages: Sequence[Passage]) -> list[Reason]:
+    """At most PROBLEMS_MAX, each of a bounded length: they are sent back to the model, which pays by length."""
+    own_domains = {bare_domain(one.url) for one in passages}
+    kinds = (
+        _count_problems(answer),
+        _item_problems(answer, own_domains),
+        _duplicate_problems(answer),
+        _value_proposition_problems(answer),
+        _evidence_problems(answer, {one.number for one in passages}),
+    )
+    return [_bounded(problem) for problem in islice(chain.from_iterable(kinds), PROBLEMS_MAX)]
+
+
+def _bounded(problem: Reason) -> Reason:
+    if len(problem.message) <= PROBLEM_CHARACTERS_MAX:
+        return problem
+    subject = problem.subject and problem.subject[:PROBLEM_CHARACTERS_MAX]
+    message = f"{problem.message[:PROBLEM_CHARACTERS_MAX]}…"
+    return problem.model_copy(update={"message": message, "subject": subject})
 
 
 def _count_problems(answer: IcpAnswer) -> Iterator[Reason]:
@@ -253,30 +272,35 @@ def _count_problems(answer: IcpAnswer) -> Iterator[Reason]:
             yield Reason(code="ICP_COUNT", message=message, subject=field)
 
 
-def _item_problems(answer: IcpAnswer) -> Iterator[Reason]:
+def _item_problems(answer: IcpAnswer, own_domains: Collection[str]) -> Iterator[Reason]:
     for field, text in [*_claims(answer), *_side_texts(answer)]:
-        if not text:
+        if not _folded(text):
             yield Reason(code="ICP_EMPTY", message=f"{field} is empty.", subject=field)
         elif len(text.split()) > ITEM_WORDS_MAX and field != "value_proposition":
             message = f"{field} has {len(text.split())} words; give at most {ITEM_WORDS_MAX}."
             yield Reason(code="ICP_TOO_LONG", message=message, subject=field)
-        if has_address(text):
-            message = f"{field} holds a web address or markup; give plain words."
+        elif len(text) > ITEM_CHARACTERS_MAX:
+            message = f"{field} has {len(text)} characters; give at most {ITEM_CHARACTERS_MAX}."
+            yield Reason(code="ICP_TOO_LONG", message=message, subject=field)
+        if has_address(text, own_domains):
+            message = f"{field} holds a web address or markup; give plain words, names without an ending such as .com."
             yield Reason(code="ICP_WEB_ADDRESS", message=message, subject=field)
 
 
-def has_address(text: str) -> bool:
-    """Whether a text holds a web or mail address or a tag: no answer of ours needs one."""
-    return bool(_WEB_ADDRESS.search(text))
+def has_address(text: str, own_domains: Collection[str] = ()) -> bool:
+    """Whether a text holds a web or mail address, a tag or a link: no answer of ours needs one. Hosts of
+    ``own_domains`` may be called by their name."""
+    return bool(_MARKUP.search(text)) or web_address_in(text, own_domains) is not None
 
 
 def _duplicate_problems(answer: IcpAnswer) -> Iterator[Reason]:
     for field in COUNTS:
-        texts = [_item_text(item) for item in getattr(answer, field)]
-        for position, text in enumerate(texts):
-            if text and _folded(text) in map(_folded, texts[:position]):
+        seen: set[str] = set()
+        for position, text in enumerate(map(_item_text, getattr(answer, field))):
+            if _folded(text) and _folded(text) in seen:
                 message = f"{field}.{position} repeats an entry of {field}: {text!r}."
                 yield Reason(code="ICP_DUPLICATE", message=message, subject=f"{field}.{position}")
+            seen.add(_folded(text))
 
 
 def _value_proposition_problems(answer: IcpAnswer) -> Iterator[Reason]:
@@ -332,22 +356,44 @@ def _folded(text: str) -> str:
 # Evidence
 
 
-def _resolved(answer: IcpAnswer, passages: Sequence[Passage]) -> Icp:
+def _resolved(answer: IcpAnswer, passages: Sequence[Passage]) -> tuple[Icp, list[EvidenceAnswer]]:
+    """The profile with its quotations, and the evidence that was left out: nothing of the claim stands in it."""
     by_number = {passage.number: passage for passage in passages}
     items = dict([*_claims(answer), *_side_texts(answer)])
-    unique = dict.fromkeys((one.field, one.passage) for one in answer.evidence)
+    named = dict.fromkeys(answer.evidence)
+    unrelated = [one for one in named if not _speaks_of(by_number[one.passage].text, items[one.field])]
     evidence = tuple(
         Evidence(
-            field=field,
-            item=items[field],
-            passage=number,
-            url=by_number[number].url,
-            quotation=by_number[number].text,
+            field=one.field,
+            item=items[one.field],
+            passage=one.passage,
+            url=by_number[one.passage].url,
+            quotation=by_number[one.passage].text,
         )
-        for field, number in unique
+        for one in named
+        if one not in unrelated
     )
     fields = {name: getattr(answer, name) for name in IcpAnswer.model_fields if name != "evidence"}
-    return Icp(**fields, evidence=evidence)
+    return Icp(**fields, evidence=evidence), unrelated
+
+
+def _speaks_of(passage: str, item: str) -> bool:
+    """Whether a passage has at least one word of a claim's family: a quotation beside it means something then."""
+    families = {_family(word) for word in content_stems(unicodedata.normalize("NFKC", passage))}
+    wanted = {_family(word) for word in content_stems(unicodedata.normalize("NFKC", item))}
+    return not wanted.isdisjoint(families)
+
+
+def _family(word: str) -> str:
+    return word.casefold()[:FAMILY_LETTERS]
+
+
+def _unrelated_reasons(unrelated: Sequence[EvidenceAnswer]) -> list[Reason]:
+    if not unrelated:
+        return []
+    fields = ", ".join(sorted({one.field for one in unrelated}))
+    message = f"{len(unrelated)} passages were named as evidence and say nothing of it, so they are left out: {fields}"
+    return [Reason(code="ICP_EVIDENCE_UNRELATED", message=message, level=Level.WARN)]
 
 
 def _evidence_reasons(icp: Icp, settings: IcpSettings) -> tuple[list[Reason], float]:

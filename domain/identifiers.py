@@ -53,5 +53,9 @@ def page_id_of(workflow_id: UUID, url: str) -> UUID:
     return uuid5(workflow_id, f"page:{url}")
 
 
+def cited_page_id_of(article_id: UUID, url: str) -> UUID:
+    return uuid5(article_id, f"cited:{url}")
+
+
 def temporal_workflow_id(organization_id: UUID, workflow_id: UUID) -> str:
     return f"intent/{organization_id}/{workflow_id}"

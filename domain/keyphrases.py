@@ -16,6 +16,7 @@ from functools import lru_cache
 
 from domain.identifiers import bare_domain
 from domain.money import Frozen
+from domain.near_duplicates import meaning_key
 from domain.pages import Page, SiteRead
 from domain.text import STOPWORDS, stem
 
@@ -501,11 +502,11 @@ def _chosen(candidates: Mapping[str, _Candidate]) -> dict[str, _Candidate]:
 
 
 def _ranked(candidates: Mapping[str, _Candidate], phrases_max: int) -> tuple[Keyphrase, ...]:
-    """Best first; phrases of the same words in another order are one, with the sources of both."""
+    """Best first; phrases that are one keyword in another spelling or order are one, with the sources of all."""
     scores = {key: one.score(key.split()) for key, one in candidates.items()}
-    best: dict[frozenset[str], list[str]] = defaultdict(list)
+    best: dict[str, list[str]] = defaultdict(list)
     for key in sorted(candidates, key=lambda key: (-scores[key], key)):
-        best[content_words(key)].append(key)
+        best[meaning_key(_commonest(candidates[key].surfaces))].append(key)
     return tuple(
         Keyphrase(
             text=_commonest(candidates[keys[0]].surfaces),

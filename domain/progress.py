@@ -7,7 +7,9 @@ from uuid import UUID
 
 from pydantic import Field
 
+from domain.budget import BudgetSlice
 from domain.money import Frozen, Usd
+from domain.reminders import Waiting
 from domain.settings import StepSettings
 from domain.states import State, Step
 from domain.verdict import Reason
@@ -48,8 +50,9 @@ class ArticleCounts(Frozen):
 class Progress(Frozen):
     """The row as a run needs it.
 
-    ``last_reason`` is the reason of the last transition, ``review_feedback`` what a reviewer said who rejected the
-    seeds, None when nobody did.
+    ``budget`` is what the cap did not cover, ``last_reason`` is the reason of the last transition, ``review_feedback``
+    what a reviewer said who rejected the seeds, None when nobody did. ``waiting`` is set in the states that a person
+    leads out of.
     """
 
     workflow_id: UUID
@@ -63,11 +66,13 @@ class Progress(Frozen):
     held_usd: Usd
     failure: Failure | None = None
     articles: ArticleCounts = ArticleCounts()
+    budget: BudgetSlice | None = None
     last_reason: str | None = None
     review_feedback: str | None = None
     settings: StepSettings
     auto_publish: bool = False
     started_by: str = ""
+    waiting: Waiting | None = None
 
     @property
     def ref(self) -> WorkflowRef:
@@ -85,15 +90,20 @@ class CallKind(StrEnum):
     ICP = "icp"
     COMPETITOR_DISCOVERY = "competitor_discovery"
     COMPETITOR_LABELS = "competitor_labels"
+    KEYWORD_DATA = "keyword_data"
+    EMBEDDINGS = "embeddings"
     ARTICLE_OUTLINE = "article_outline"
     ARTICLE_SECTION = "article_section"
     ARTICLE_REPAIR = "article_repair"
 
 
 class Slot(Frozen):
-    """The named call of a step; stays the same over its asks."""
+    """The named call of a step; stays the same over its asks. ``subject`` and ``part`` tell calls of one kind apart:
+    the domain and the endpoint of keyword data, the number of a batch of texts."""
 
     kind: CallKind
+    subject: str | None = None
+    part: str | None = None
     article_id: UUID | None = None
     revision: int = 1
     section: int | None = None
@@ -101,9 +111,9 @@ class Slot(Frozen):
 
     @property
     def name(self) -> str:
-        """As it stands in ``spend_attempts.slot``: "icp", "article:{id}:1:section:3"."""
+        """As it stands in ``spend_attempts.slot``: "icp", "article:{id}:1:section:3", "keyword_data:{domain}:…"."""
         if self.article_id is None:
-            return self.kind.value
+            return ":".join(part for part in (self.kind.value, self.subject, self.part) if part is not None)
         part = self.kind.value.removeprefix("article_")
         tail = "" if self.section is None else f":{self.section}"
         return f"article:{self.article_id}:{self.revision}:{part}{tail}"

@@ -1,4 +1,5 @@
-"""The published site, rendered: article pages, index, sitemap, manifest, Markdown with front matter.
+"""The published site, rendered: article pages, index, sitemap, manifest, Markdown with front matter. The feed is in
+``publication_feed.py``, the look in ``publication_style.py``.
 
 Everything here is a pure function of its arguments; whatever stands between tags is escaped here, except an
 article's own HTML, which was sanitized when it was assembled. Pages ask nothing of any other host.
@@ -15,12 +16,15 @@ from uuid import UUID
 
 import yaml
 
-from domain.assembly import REFERENCES_ID, Document, page_url, related_markdown, site_base_url
+from domain.assembly import REFERENCES_ID, Document, RelatedLink, page_url, related_markdown, site_base_url, slug_of
 from domain.brief import PublishMode
 from domain.money import Frozen
+from domain.publication_style import STYLE
 from domain.publishing import PublicationRequest, PublishedArticle, SiteDescription
 
 MANIFEST_VERSION = 1
+FEED_FILE = "feed.xml"
+CONTENTS_ENTRIES_MIN = 3
 READING_WORDS_PER_MINUTE = 220
 DEMO_NOTICE = (
     "Demo text: written by the sandbox, not by a language model or a person. It shows how the machinery works; "
@@ -81,6 +85,9 @@ class Manifest(Frozen):
         known = any(one.article_id == entry.article_id for one in self.articles)
         kept = tuple(entry if one.article_id == entry.article_id else one for one in self.articles)
         return self.model_copy(update={"articles": kept if known else (*kept, entry)})
+
+    def without_entry(self, article_id: UUID) -> "Manifest":
+        return self.model_copy(update={"articles": tuple(one for one in self.articles if one.article_id != article_id)})
 
 
 def manifest_of_request(request: PublicationRequest) -> Manifest:
@@ -143,6 +150,8 @@ def _site_entry(
 
 def render_manifest(manifest: Manifest) -> str:
     facts = {**manifest.model_dump(mode="json"), "base_url": site_base_url(manifest.organization_url)}
+    for article in facts["articles"]:
+        article["url"] = page_url(manifest.organization_url, article["slug"])
     return json.dumps(facts, ensure_ascii=False, indent=2) + "\n"
 
 
@@ -152,6 +161,9 @@ def read_manifest(text: str) -> Manifest:
     if not isinstance(facts, dict):
         raise ValueError("a manifest is one JSON object")
     facts.pop("base_url", None)
+    for article in facts.get("articles") or []:
+        if isinstance(article, dict):
+            article.pop("url", None)
     return Manifest.model_validate(facts)
 
 
@@ -208,7 +220,7 @@ def render_page(request: PublicationRequest, dates: PageDates) -> str:
         f'<div class="prose">{_with_reference_section(body)}</div>',
         _related(document),
         "</main>",
-        _footer(request.organization.name, request.organization.url),
+        _footer(request.organization.name, request.organization.url, has_feed=_is_in_feed(request, dates)),
     ]
     return _document(document.locale, head, "\n".join(part for part in parts if part))
 
@@ -217,23 +229,25 @@ def render_index(manifest: Manifest) -> str:
     """The site's list of articles: hubs with their spokes below them."""
     name = manifest.organization_name
     drafts = any(entry.mode is PublishMode.DRAFT for entry in manifest.articles)
-    count = len(manifest.articles)
+    count, topics = len(manifest.articles), _topics(manifest.articles)
+    has_feed = any(one.mode is PublishMode.PUBLISH and one.published_at for one in manifest.articles)
     head = _head_tags(
         title=f"Articles | {name}",
-        description=f"{count} articles by {name}.",
+        description=f"{_count(count, 'article')} by {name}.",
         canonical=site_base_url(manifest.organization_url),
         is_hidden=manifest.is_demo_text or drafts,
-        extra=[],
+        extra=[_feed_link(name)] if has_feed else [],
     )
+    in_topics = f" in {_count(len(topics), 'topic')}" if len(topics) < count else ""
     parts = [
         _notices(is_demo_text=manifest.is_demo_text, is_draft=False),
         _masthead(name),
         '<main id="content" class="index-layout">',
         f'<header class="article-header"><p class="kicker">{escape(name)}</p><h1>Articles</h1>'
-        f'<p class="byline">{_count(count, "article")}, {_count(_hubs(manifest), "topic")}</p></header>',
-        *(_topic(entry, spokes) for entry, spokes in _topics(manifest.articles)),
+        f'<p class="byline">{_count(count, "article")}{in_topics}</p></header>',
+        *(_topic(entry, spokes) for entry, spokes in topics),
         "</main>",
-        _footer(name, manifest.organization_url),
+        _footer(name, manifest.organization_url, has_feed=has_feed),
     ]
     return _document(manifest.locale, head, "\n".join(part for part in parts if part))
 
@@ -258,7 +272,7 @@ def render_overview(sites: Sequence[tuple[str, Manifest]]) -> str:
 
 def _document(locale: str, head: str, body: str) -> str:
     return (
-        f'<!DOCTYPE html>\n<html lang="{escape(locale)}">\n<head>\n{head}\n<style>{_STYLE}</style>\n</head>\n'
+        f'<!DOCTYPE html>\n<html lang="{escape(locale)}">\n<head>\n{head}\n<style>{STYLE}</style>\n</head>\n'
         f'<body>\n<a class="skip" href="#content">Skip to the content</a>\n{body}\n</body>\n</html>\n'
     )
 
@@ -276,6 +290,16 @@ def _head_tags(*, title: str, description: str, canonical: str | None, is_hidden
     if is_hidden:
         tags.append(_meta("robots", "noindex"))
     return "\n".join([*tags, *extra])
+
+
+def feed_title(organization_name: str) -> str:
+    return f"Articles by {organization_name}"
+
+
+def _feed_link(organization_name: str) -> str:
+    """For readers of feeds to find it; relative, so that it is right wherever the folder lies."""
+    title = escape(feed_title(organization_name))
+    return f'<link rel="alternate" type="application/atom+xml" title="{title}" href="{FEED_FILE}">'
 
 
 def _meta(name: str, content: str) -> str:
@@ -302,6 +326,8 @@ def _page_head(request: PublicationRequest, dates: PageDates) -> str:
     ]
     if dates.published_at:
         extra.insert(6, _property("article:published_time", _iso(dates.published_at) or ""))
+    if _is_in_feed(request, dates):
+        extra.append(_feed_link(request.organization.name))
     return _head_tags(
         title=document.meta_title,
         description=document.meta_description,
@@ -309,6 +335,10 @@ def _page_head(request: PublicationRequest, dates: PageDates) -> str:
         is_hidden=request.is_demo_text or request.mode is PublishMode.DRAFT,
         extra=extra,
     )
+
+
+def _is_in_feed(request: PublicationRequest, dates: PageDates) -> bool:
+    return request.mode is PublishMode.PUBLISH and dates.published_at is not None
 
 
 def article_mark(article_id: UUID) -> str:
@@ -334,6 +364,11 @@ def script_json(value: Any) -> str:
     return text
 
 
+def shown_notice(*, is_demo_text: bool) -> str:
+    """What has to be said of the whole site's texts; empty for real ones."""
+    return DEMO_NOTICE if is_demo_text else ""
+
+
 def _notices(*, is_demo_text: bool, is_draft: bool) -> str:
     texts = [text for text, is_shown in ((DEMO_NOTICE, is_demo_text), (DRAFT_NOTICE, is_draft)) if is_shown]
     return "\n".join(f'<p class="notice" role="note">{escape(text)}</p>' for text in texts)
@@ -345,8 +380,7 @@ def _masthead(name: str) -> str:
 
 def _article_header(request: PublicationRequest, dates: PageDates) -> str:
     document, name = request.document, escape(request.organization.name)
-    minutes = max(1, round(document.word_count / READING_WORDS_PER_MINUTE))
-    facts = [f"{minutes} min read", _count(len(document.references), "source")]
+    facts = [_reading_time(document.word_count), _count(len(document.references), "source")]
     if dates.published_at:
         facts.insert(0, f'<time datetime="{_iso(dates.published_at)}">{_day(dates.published_at)}</time>')
     return (
@@ -354,18 +388,44 @@ def _article_header(request: PublicationRequest, dates: PageDates) -> str:
         '<nav class="breadcrumb" aria-label="Breadcrumb"><ol>'
         f'<li><a href="{escape(_safe_address(request.organization.url))}">{name}</a></li>'
         '<li><a href="index.html">Articles</a></li>'
-        f'<li aria-current="page">{escape(document.keyword)}</li></ol></nav>\n'
+        f'<li aria-current="page">{escape(_sentence_case(document.keyword))}</li></ol></nav>\n'
         f"<h1>{escape(document.title)}</h1>\n"
         f'<p class="standfirst">{escape(document.meta_description)}</p>\n'
-        f'<p class="byline">{" · ".join(facts)}</p>\n'
+        f'<p class="byline">{" · ".join(facts)}</p>\n{_topic_line(document)}'
         "</header>"
     )
+
+
+def _topic_line(document: Document) -> str:
+    """A spoke names its hub."""
+    hub = _hub_link(document)
+    if hub is None:
+        return ""
+    return f'<p class="kicker">Part of the topic <a href="{hub.href}">{escape(hub.text)}</a></p>\n'
+
+
+def _hub_link(document: Document) -> RelatedLink | None:
+    """The hub's slug comes from its keyword; where that was taken by another page the line is left out."""
+    if not document.hub_keyword:
+        return None
+    slug = slug_of(document.hub_keyword)
+    return next((link for link in document.links if link.slug == slug), None)
+
+
+def _sentence_case(text: str) -> str:
+    """With a capital first, unless the first word has capitals of its own (iPad, eBay)."""
+    first = text.split(" ", 1)[0]
+    return text if first != first.lower() else text[:1].upper() + text[1:]
+
+
+def _reading_time(words: int) -> str:
+    return f"{max(1, round(words / READING_WORDS_PER_MINUTE))} min read"
 
 
 def _contents(body: str) -> str:
     """Links to the sections; their texts come from sanitized HTML."""
     entries = [f'<li><a href="#{identifier}">{text}</a></li>' for identifier, text in _H2.findall(body)]
-    if not entries:
+    if len(entries) < CONTENTS_ENTRIES_MIN:
         return ""
     return (
         f'<nav class="contents" aria-label="In this article"><h2>In this article</h2><ol>{"".join(entries)}</ol></nav>'
@@ -385,10 +445,11 @@ def _related(document: Document) -> str:
     return f'<nav class="related" aria-label="Related articles"><h2>Related articles</h2><ul>{items}</ul></nav>'
 
 
-def _footer(name: str, url: str) -> str:
+def _footer(name: str, url: str, *, has_feed: bool) -> str:
+    feed = f' <a href="{FEED_FILE}">Feed</a>' if has_feed else ""
     return (
         f'<footer class="footer"><p><a href="{escape(_safe_address(url))}">{escape(name)}</a> '
-        '<a href="index.html">All articles</a></p></footer>'
+        f'<a href="index.html">All articles</a>{feed}</p></footer>'
     )
 
 
@@ -407,10 +468,6 @@ def _topics(entries: Sequence[ManifestEntry]) -> list[tuple[ManifestEntry, list[
     return [(head, [entry for entry in entries if entry.hub_slug == head.slug]) for head in heads]
 
 
-def _hubs(manifest: Manifest) -> int:
-    return len(_topics(manifest.articles))
-
-
 def _topic(entry: ManifestEntry, spokes: Sequence[ManifestEntry]) -> str:
     below = "".join(
         f'<li><a href="{spoke.slug}.html">{escape(spoke.title)}</a>{_draft_label(spoke)}'
@@ -419,8 +476,15 @@ def _topic(entry: ManifestEntry, spokes: Sequence[ManifestEntry]) -> str:
     )
     return (
         f'<section class="topic"><h2><a href="{entry.slug}.html">{escape(entry.title)}</a>{_draft_label(entry)}</h2>'
-        f"<p>{escape(entry.description)}</p>{f'<ul>{below}</ul>' if below else ''}</section>"
+        f"<p>{escape(entry.description)}</p>{_entry_facts(entry)}{f'<ul>{below}</ul>' if below else ''}</section>"
     )
+
+
+def _entry_facts(entry: ManifestEntry) -> str:
+    facts = [_reading_time(entry.word_count)]
+    if entry.published_at:
+        facts.insert(0, f'<time datetime="{_iso(entry.published_at)}">{_day(entry.published_at)}</time>')
+    return f'<p class="byline">{" · ".join(facts)}</p>'
 
 
 def _draft_label(entry: ManifestEntry) -> str:
@@ -451,85 +515,3 @@ def _iso(moment: datetime | None) -> str | None:
 
 def _day(moment: datetime) -> str:
     return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
-
-
-_STYLE = """
-:root{color-scheme:light dark;--paper:#fcfbf9;--panel:#f4f1eb;--ink:#1f1d1a;--soft:#625d55;--line:#e2dcd1;
---accent:#1d5b86;--mark:#8a5a0b;--serif:"Iowan Old Style","Palatino Linotype",Palatino,"Book Antiqua",Georgia,serif;
---sans:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
-@media (prefers-color-scheme:dark){:root{--paper:#16181b;--panel:#1e2125;--ink:#e7e3dc;--soft:#a8a297;--line:#31353b;
---accent:#8fc2e6;--mark:#e0b15c}}
-*{box-sizing:border-box}
-html{-webkit-text-size-adjust:100%;scroll-behavior:smooth}
-@media (prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
-body{margin:0;background:var(--paper);color:var(--ink);font:1.0625rem/1.65 var(--serif);overflow-wrap:break-word}
-a{color:var(--accent);text-underline-offset:.18em;text-decoration-thickness:1px}
-a:hover{text-decoration-thickness:2px}
-:focus-visible{outline:2px solid var(--accent);outline-offset:3px;border-radius:2px}
-.skip{position:absolute;left:-999px}
-.skip:focus{left:1rem;top:.5rem;background:var(--paper);padding:.4rem .8rem}
-.notice{margin:0;padding:.6rem 1.25rem;background:var(--panel);border-bottom:1px solid var(--line);color:var(--mark);
-font:.8125rem/1.45 var(--sans);text-align:center}
-.masthead{padding:1rem 1.25rem;border-bottom:1px solid var(--line);font:600 .9375rem/1.3 var(--sans)}
-.masthead a{display:block;max-width:39.5rem;margin:0 auto;color:var(--ink);text-decoration:none}
-.article-layout,.index-layout{max-width:42rem;margin:0 auto;padding:2rem 1.25rem 3rem}
-.breadcrumb ol{display:flex;flex-wrap:wrap;margin:0;padding:0;list-style:none;font:.8125rem/1.5 var(--sans);
-color:var(--soft)}
-.breadcrumb li+li::before{content:"/";margin:0 .5em;color:var(--line)}
-.breadcrumb a{color:var(--soft)}
-h1,h2,h3{line-height:1.22;text-wrap:balance;font-weight:600}
-h1{font-size:clamp(1.9rem,1.35rem + 2.4vw,2.75rem);letter-spacing:-.012em;margin:.6rem 0 .9rem}
-.standfirst{margin:0 0 1rem;font-size:1.1875rem;line-height:1.5;color:var(--soft)}
-.byline,.kicker{margin:0;font:.8125rem/1.5 var(--sans);color:var(--soft)}
-.article-header{padding-bottom:1.5rem;border-bottom:1px solid var(--line)}
-.contents{margin:1.75rem 0 0;padding:1rem 1.25rem;background:var(--panel);border-radius:6px;
-font:.9rem/1.45 var(--sans)}
-.contents h2,.related h2{margin:0 0 .6rem;font:600 .8125rem/1.4 var(--sans);color:var(--soft)}
-.contents ol{margin:0;padding:0;list-style:none}
-.contents li+li{margin-top:.4rem}
-.contents a{color:var(--ink);text-decoration:none}
-.contents a:hover{color:var(--accent);text-decoration:underline}
-.prose h2{margin:2.6rem 0 .8rem;font-size:1.5rem;scroll-margin-top:1rem}
-.prose p{margin:0 0 1.1rem}
-.prose ul{margin:0 0 1.2rem;padding-left:1.25rem}
-.prose li{margin:.35rem 0;padding-left:.15rem}
-.prose li::marker{color:var(--soft)}
-.citation{font:.72em/0 var(--sans);vertical-align:super;text-decoration:none;white-space:nowrap}
-.citation:hover{text-decoration:underline}
-.sources{margin-top:3rem;padding-top:1.25rem;border-top:1px solid var(--line);
-font:.875rem/1.5 var(--sans);color:var(--soft)}
-.sources h2{margin:0 0 .6rem;font:600 .9375rem/1.4 var(--sans);color:var(--ink)}
-.sources ol{margin:0;padding-left:1.5rem}
-.sources li:target{background:var(--panel);outline:.35rem solid var(--panel);color:var(--ink)}
-.related{margin-top:2.5rem}
-.related ul{display:grid;gap:.75rem;margin:0;padding:0;list-style:none}
-.related a{display:block;height:100%;padding:.85rem 1rem;border:1px solid var(--line);border-radius:6px;
-color:var(--ink);text-decoration:none;line-height:1.35}
-.related a:hover{border-color:var(--accent);color:var(--accent)}
-.topic{padding:1.6rem 0;border-bottom:1px solid var(--line)}
-.topic:last-child{border-bottom:0}
-.topic h2{margin:0 0 .4rem;font-size:1.375rem}
-.topic h2 a,.topic li a{color:var(--ink);text-decoration:none}
-.topic h2 a:hover,.topic li a:hover{color:var(--accent);text-decoration:underline}
-.topic p{margin:0;color:var(--soft);font-size:1rem;line-height:1.5}
-.topic p.byline{font-size:.8125rem}
-.topic ul{margin:1.1rem 0 0;padding:0 0 0 1.1rem;list-style:none;border-left:2px solid var(--line)}
-.topic li+li{margin-top:.9rem}
-.topic li p{font-size:.9375rem}
-.label{font:600 .6875rem/1 var(--sans);color:var(--mark);border:1px solid currentColor;border-radius:3px;
-padding:.15em .4em;vertical-align:.15em;white-space:nowrap}
-.footer{border-top:1px solid var(--line);padding:1.5rem 1.25rem 2.5rem;font:.875rem/1.5 var(--sans)}
-.footer p{display:flex;flex-wrap:wrap;gap:.5rem 1.5rem;max-width:39.5rem;margin:0 auto}
-.footer a{color:var(--soft)}
-@media (min-width:40rem){body{font-size:1.125rem}.related ul{grid-template-columns:1fr 1fr}}
-@media (min-width:64rem){.article-layout{display:grid;max-width:66rem;grid-template-columns:minmax(0,42rem) 16rem;
-column-gap:5rem;padding-top:3rem}
-.article-layout>*{grid-column:1}
-.article-layout>.contents{grid-column:2;grid-row:2/span 3;align-self:start;position:sticky;top:1.5rem;margin-top:2.6rem;
-max-height:calc(100vh - 3rem);overflow:auto}
-.article-layout>.article-header{grid-column:1}
-.index-layout{max-width:66rem;padding-top:3rem}
-.index-layout>*{max-width:42rem}
-.masthead a,.footer p{max-width:63.5rem}}
-@media print{.masthead,.contents,.related,.footer,.skip{display:none}body{background:#fff;color:#000}}
-"""

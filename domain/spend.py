@@ -48,9 +48,23 @@ OPEN_HOLD_STATES = frozenset(
 )
 
 
-class ProviderRequest(Frozen):
-    """A request as it will be sent: ``body`` is the exact JSON text, ``path`` is relative to the base URL."""
+class Endpoint(StrEnum):
+    """What kind of request is paid for: each bounds its cost in its own way and is sent by its own adapter."""
 
+    CHAT = "chat"
+    EMBEDDINGS = "embeddings"
+    KEYWORD_DATA = "keyword_data"
+
+
+class ProviderRequest(Frozen):
+    """A request as it will be sent: ``body`` is the exact JSON text, ``path`` is relative to the base URL.
+
+    ``searches`` counts what is billed by the piece: searches that a model may make, rows that a keyword data provider
+    may return. ``messages`` of an embeddings request are its texts. ``model`` of a keyword data request names its
+    endpoint as the prices do ("dataforseo/keywords_for_site").
+    """
+
+    endpoint: Endpoint = Endpoint.CHAT
     model: str
     path: str
     body: str
@@ -69,12 +83,59 @@ def request_hold(price: ModelPrice, request: ProviderRequest) -> Decimal:
     return hold_for(price, prompt_tokens=bound, completion_tokens=request.max_tokens, searches=request.searches)
 
 
+KEYWORD_ROWS_MAX = 1000
+# Fields of a task that change which rows come, and never what a row costs.
+KEYWORD_TASK_FIELDS = frozenset(
+    {"target", "keyword", "keywords", "location_code", "language_code", "limit", "order_by", "filters", "depth"}
+)
+EMBEDDINGS_FIELDS = frozenset({"model", "input", "encoding_format", "dimensions", "user"})
+
+
 def check_bounds(request: ProviderRequest) -> None:
     """Raises BadInputError when the body allows more than the request states: its hold would be no bound."""
     try:
         body = json.loads(request.body)
     except ValueError as error:
         raise BadInputError(f"the request's body is not JSON ({error})", "body") from error
+    match request.endpoint:
+        case Endpoint.CHAT:
+            _check_chat(request, body)
+        case Endpoint.EMBEDDINGS:
+            _check_embeddings(request, body)
+        case Endpoint.KEYWORD_DATA:
+            _check_keyword_data(request, body)
+
+
+def _check_embeddings(request: ProviderRequest, body: Any) -> None:
+    texts = body.get("input") if isinstance(body, dict) else None
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
+        raise BadInputError("an embeddings request's input must be a list of texts, none empty", "body.input")
+    if len(texts) != request.messages or request.max_tokens:
+        raise BadInputError(f"the request states {request.messages} texts and has {len(texts)}", "body.input")
+    if body.get("model") != request.model or not set(body) <= EMBEDDINGS_FIELDS:
+        raise BadInputError(f"the request's body must name the model {request.model!r} and no other", "body.model")
+
+
+def _check_keyword_data(request: ProviderRequest, body: Any) -> None:
+    """One task, for one task is billed; rows bounded; nothing in it that doubles the price of a row."""
+    if not isinstance(body, list) or len(body) != 1 or not isinstance(body[0], dict):
+        raise BadInputError("a keyword data request's body must be a list of exactly one task", "body")
+    task = body[0]
+    unknown = sorted(set(task) - KEYWORD_TASK_FIELDS)
+    if unknown:
+        raise BadInputError(f"the task's field {unknown[0]!r} may change what it costs; leave it out", "body")
+    keywords = task.get("keywords")
+    rows = task.get("limit") if keywords is None else len(keywords) if isinstance(keywords, list) else None
+    if isinstance(rows, bool) or not isinstance(rows, int) or not 1 <= rows <= KEYWORD_ROWS_MAX:
+        raise BadInputError(f"the task asks for {rows!r} rows; it must be 1 to {KEYWORD_ROWS_MAX}", "body.limit")
+    if rows != request.searches or (keywords is not None and "limit" in task):
+        raise BadInputError(f"the task asks for {rows} rows and the request states {request.searches}", "body.limit")
+    _, _, endpoint = request.model.partition("/")
+    if not endpoint or f"/{endpoint}/" not in request.path:
+        raise BadInputError(f"the path {request.path!r} is not that of {request.model}", "path")
+
+
+def _check_chat(request: ProviderRequest, body: Any) -> None:
     if not isinstance(body, dict):
         raise BadInputError("the request's body must be one JSON object", "body")
     if body.get("model") != request.model or "models" in body:
@@ -234,6 +295,7 @@ class StoredAttempt(Frozen):
     claim: int
     ask: int
     state: AttemptState
+    endpoint: Endpoint = Endpoint.CHAT
     model: str
     path: str
     request_body: str

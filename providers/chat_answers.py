@@ -45,11 +45,16 @@ def usage_of(answer: Mapping[str, Any]) -> Usage | None:
         return None
     return _usage(
         prompt=_count(usage.get("prompt_tokens")),
-        completion=_count(usage.get("completion_tokens")),
+        completion=_first(_count(usage.get("completion_tokens")), 0 if _is_list_of_embeddings(answer) else None),
         cached=_count(_inner(usage, "prompt_tokens_details", "cached_tokens")),
         searches=_first(_count(usage.get("num_search_queries")), _searches_of_tools(usage)),
         cost_usd=_cost(usage),
     )
+
+
+def _is_list_of_embeddings(answer: Mapping[str, Any]) -> bool:
+    """They complete nothing, and their usage says nothing of it."""
+    return answer.get("object") == "list" and isinstance(answer.get("data"), list)
 
 
 def looked_up_usage(generation: Mapping[str, Any]) -> Usage | None:

@@ -1,8 +1,8 @@
 """Publishes to a folder: pages that open in a browser, their Markdown, an index, a sitemap and a manifest.
 
-Layout: ``OUTPUT/DOMAIN/WORKFLOW/SLUG.html`` (and ``.md``), with ``index.html``, ``sitemap.xml`` and ``manifest.json``
-beside the articles, and ``OUTPUT/index.html`` over all sites. Names come from ids, slugs and the domain only. Each
-file is written whole or not at all; a lock per folder lets several publishers work at once.
+Layout: ``OUTPUT/DOMAIN/WORKFLOW/SLUG.html`` (and ``.md``), with ``index.html``, ``sitemap.xml``, ``feed.xml`` and
+``manifest.json`` beside the articles, and ``OUTPUT/index.html`` over all sites. Names come from ids, slugs and the
+domain only. Each file is written whole or not at all; a lock per folder lets several publishers work at once.
 """
 
 import asyncio
@@ -11,16 +11,22 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
-from domain import publication_site
+from domain import publication_feed, publication_site
 from domain.assembly import content_hash, slug_of
 from domain.errors import ConfigurationError, ProviderUnavailableError
 from domain.publication_site import Manifest
-from domain.publishing import PublicationRequest, PublicationResult, PublicationState, SiteDescription
+from domain.publishing import (
+    PublicationRecord,
+    PublicationRequest,
+    PublicationResult,
+    PublicationState,
+    SiteDescription,
+)
 
 LOCK_FILE = ".lock"
 MANIFEST_FILE = "manifest.json"
@@ -40,17 +46,38 @@ class FilesPublisher:
     def __init__(self, output_dir: Path | str) -> None:
         self._output_dir = Path(output_dir)
 
-    async def publish(self, request: PublicationRequest) -> PublicationResult:
+    async def publish(
+        self,
+        request: PublicationRequest,
+        record: PublicationRecord | None = None,  # noqa: ARG002 -- a folder needs no memory but its manifest
+    ) -> PublicationResult:
         """Writes the article's files. The same again is UNCHANGED; whatever hinders is FAILED with the reason."""
+        return await self._result_of(self._publish, request)
+
+    async def relink(self, request: PublicationRequest, record: PublicationRecord | None = None) -> PublicationResult:
+        """Links are drawn anew by writing the page again."""
+        return await self.publish(request, record)
+
+    async def unpublish(
+        self,
+        request: PublicationRequest,
+        record: PublicationRecord | None = None,  # noqa: ARG002 -- as above
+    ) -> PublicationResult:
+        """Removes the article's files, if it wrote them, and its line in the manifest; ``finish`` does the rest."""
+        return await self._result_of(self._unpublish, request)
+
+    async def _result_of(
+        self, work: Callable[[PublicationRequest], PublicationResult], request: PublicationRequest
+    ) -> PublicationResult:
         try:
-            return await asyncio.to_thread(self._publish, request)
+            return await asyncio.to_thread(work, request)
         except _RefusedError as error:
             return PublicationResult(state=PublicationState.FAILED, reason=str(error))
         except OSError as error:
             return PublicationResult(state=PublicationState.FAILED, reason=self._reason(error))
 
     async def finish(self, workflow_id: UUID, site: SiteDescription) -> str:
-        """Rebuilds index, sitemap and manifest from exactly the site's articles, and the overview of all sites.
+        """Rebuilds index, sitemap, feed and manifest from exactly the site's articles, and the overview of all sites.
 
         Returns the path of the site's index. Raises ConfigurationError when the folder is not ours to write,
         ProviderUnavailableError when it can't be written now.
@@ -85,6 +112,22 @@ class FilesPublisher:
             external_id = str(page_path.relative_to(self._output_dir.resolve()))
             return PublicationResult(state=state, external_id=external_id, url=page_path.as_uri())
 
+    def _unpublish(self, request: PublicationRequest) -> PublicationResult:
+        folder = self._site_folder(request.domain, request.workflow_name, request.workflow_id)
+        gone = PublicationResult(state=PublicationState.UNPUBLISHED, reason="it was no longer there")
+        if not folder.exists():
+            return gone
+        with _locked(folder):
+            manifest = _manifest_in(folder) or publication_site.manifest_of_request(request)
+            page_path = _inside(folder, f"{request.slug}.html")
+            _check_owner(request, manifest, page_path)
+            stood = page_path.exists()
+            for path in (page_path, _inside(folder, f"{request.slug}.md")):
+                path.unlink(missing_ok=True)
+            _sync_folder(folder)
+            _store_manifest(folder, manifest.without_entry(request.article_id))
+        return PublicationResult(state=PublicationState.UNPUBLISHED) if stood else gone
+
     def _finish(self, workflow_id: UUID, site: SiteDescription) -> str:
         folder = self._site_folder(site.domain, site.workflow_name, workflow_id)
         with _locked(folder):
@@ -92,6 +135,7 @@ class FilesPublisher:
             _store_manifest(folder, manifest)
             _write_when_other(folder / "index.html", publication_site.render_index(manifest))
             _write_when_other(folder / "sitemap.xml", publication_site.render_sitemap(manifest))
+            _write_or_remove(folder / publication_site.FEED_FILE, publication_feed.render_feed(manifest))
         self._write_overview()
         return str(folder / "index.html")
 
@@ -176,6 +220,14 @@ def _write_when_other(path: Path, text: str) -> bool:
     if path.read_bytes() != wanted:
         raise OSError(5, "what was written does not read back the same", str(path))
     return True
+
+
+def _write_or_remove(path: Path, text: str | None) -> None:
+    """None takes the file away."""
+    if text is None:
+        path.unlink(missing_ok=True)
+    else:
+        _write_when_other(path, text)
 
 
 def _write_whole(path: Path, content: bytes) -> None:

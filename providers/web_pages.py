@@ -3,10 +3,13 @@
 import asyncio
 import contextlib
 import html
+import itertools
 import re
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import SplitResult, unquote, urldefrag, urljoin, urlsplit
 
 import httpcore2
@@ -15,7 +18,7 @@ from protego import Protego
 
 from domain.errors import ConfigurationError
 from domain.identifiers import bare_domain
-from domain.pages import Page, SiteRead
+from domain.pages import KeptAnswer, Page, SiteRead, SkippedPage
 from providers.addresses import (
     AddressRefusedError,
     BackendTransport,
@@ -25,23 +28,35 @@ from providers.addresses import (
     checked_url,
     system_resolver,
 )
-from providers.page_text import PageText, decode_html, page_text
+from providers.page_text import PageText, UnreadableMarkupError, clean_text, decode_html, page_text
 
 PAGE_BYTES_MAX = 2_000_000
 ROBOTS_BYTES_MAX = 500_000
 CRAWL_DELAY_SECONDS_MAX = 10.0
+RETRY_AFTER_SECONDS_MAX = 20.0
 CHILD_SITEMAPS_MAX = 2
+KEPT_BYTES_MAX = 2_000_000
+FRESH_SECONDS = 6 * 3600.0
+SKIPPED_MAX = 30
+REASON_CHARACTERS_MAX = 300
+BOMB_RATIO = 30
 CANDIDATES_MAX = 2_000
 URL_CHARACTERS_MAX = 2_000
 TEXT_WORDS_MIN = 20
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml", ""})
+READ_TYPES = HTML_TYPES | {"application/xml", "text/xml", "text/plain", "application/gzip", "application/x-gzip"}
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+# Answers that stay as they are for a while; others are asked anew.
+HTTP_OK, NOT_MODIFIED = 200, 304
+VALIDATOR_CHARACTERS_MAX = 300
+KEPT_STATUSES = frozenset({200, 301, 308, 404, 410})
 
 _NOT_A_PAGE = re.compile(
     r"\.(?:pdf|jpe?g|png|gif|svg|webp|ico|css|js|json|xml|zip|gz|mp[34]|mov|docx?|xlsx?|pptx?|csv|rss|atom)$",
     re.IGNORECASE,
 )
-_LOCATION = re.compile(r"<loc>\s*(?:<!\[CDATA\[)?\s*(.*?)\s*(?:\]\]>)?\s*</loc>", re.IGNORECASE | re.DOTALL)
+_SITEMAP = re.compile(r"\.xml(?:\.gz)?$", re.IGNORECASE)
+_LOCATION = re.compile(r"<loc>\s{0,50}(?:<!\[CDATA\[)?\s{0,50}([^\s<\]]{1,2000})", re.IGNORECASE)
 _PRODUCT_WORDS = """
     product products feature features solution solutions platform pricing plans use-cases how-it-works
 """
@@ -62,15 +77,32 @@ class UnreadableError(Exception):
     """A page or a site that can't be read; ``str(error)`` says in one line why."""
 
 
+class AnswerCache(Protocol):
+    """Keeps answers between readings; ``store`` with the same facts again only renews the time of fetching."""
+
+    async def load(self, url: str) -> KeptAnswer | None: ...
+
+    async def store(self, answer: KeptAnswer) -> None: ...
+
+
+class NoCache:
+    async def load(self, url: str) -> KeptAnswer | None:  # noqa: ARG002 -- it keeps nothing
+        return None
+
+    async def store(self, answer: KeptAnswer) -> None:
+        pass
+
+
 @dataclass(frozen=True)
 class _Fetched:
-    """``url`` is the public address that answered, after redirects."""
+    """``url`` is the public address that answered, after redirects; ``is_cut`` when only its beginning was read."""
 
     url: str
     status: int
     content_type: str
     charset: str | None
     body: bytes
+    is_cut: bool = False
 
 
 @dataclass
@@ -81,10 +113,18 @@ class _Reading:
     is_override: bool
     pages_max: int
     on_progress: Callable[[], None]
+    cache: AnswerCache = field(default_factory=NoCache)
+    asks_again: bool = False
+    skipped: list[SkippedPage] = field(default_factory=list)
     robots: dict[str, Protego] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     texts: set[str] = field(default_factory=set)
     pages: list[Page] = field(default_factory=list)
+
+    def skip(self, url: str, reason: str) -> None:
+        if len(self.skipped) < SKIPPED_MAX:
+            plain = clean_text(reason)[:REASON_CHARACTERS_MAX]
+            self.skipped.append(SkippedPage(url=url[:URL_CHARACTERS_MAX], reason=plain))
 
 
 class WebPages:
@@ -110,13 +150,15 @@ class WebPages:
         network: httpcore2.AsyncNetworkBackend | None = None,
     ) -> None:
         self._user_agent = user_agent
+        # Groups of a robots.txt are for the product's name, not for words of its explanation.
+        self._robot_name = user_agent.partition("/")[0].split()[0]
         self._timeout_seconds = timeout_seconds
         self._site_seconds_max = site_seconds_max
         self._page_bytes_max = page_bytes_max
         self._redirects_max = redirects_max
         self._per_host_delay_seconds = per_host_delay_seconds
         self._parallel = asyncio.Semaphore(parallel_max)
-        self._pauses = _HostPauses()
+        self._hosts = _HostTurns()
         connecting = network or httpcore2.AnyIOBackend()
         self._public = BackendTransport(PublicBackend(resolver, connecting))
         self._overrides = [_Override(suffix, base, connecting) for suffix, base in (site_overrides or {}).items()]
@@ -125,15 +167,28 @@ class WebPages:
         for transport in (self._public, *(override.transport for override in self._overrides)):
             await transport.aclose()
 
-    async def read_site(self, url: str, *, pages_max: int, on_progress: Callable[[], None] = lambda: None) -> SiteRead:
+    async def read_site(
+        self,
+        url: str,
+        *,
+        pages_max: int,
+        on_progress: Callable[[], None] = lambda: None,
+        cache: AnswerCache | None = None,
+        asks_again: bool = False,
+    ) -> SiteRead:
         """The home page and the most telling pages of the same site, at most ``pages_max``; never raises for what a
-        site does, but says so in ``failure`` when there is no page. ``on_progress`` is called after each request."""
+        site does, but says so in ``failure`` when there is no page. ``on_progress`` is called after each request.
+
+        What ``cache`` holds is not fetched while it is fresh, and under a condition (ETag, Last-Modified) after that,
+        or at once with ``asks_again``. Errors of the cache are raised.
+        """
         url = url.strip() if "//" in url else f"https://{url.strip()}"
         try:
             site = bare_domain(url)
         except ValueError as error:
             return SiteRead(site=url, failure=f"{url!r} is not a web address ({error})")
-        reading = _Reading(site, self._override_of(site) is not None, pages_max, on_progress)
+        is_override = self._override_of(site) is not None
+        reading = _Reading(site, is_override, pages_max, on_progress, cache or NoCache(), asks_again or is_override)
         failure: str | None = None
         try:
             async with self._parallel, asyncio.timeout(self._site_seconds_max):
@@ -142,7 +197,10 @@ class WebPages:
             failure = f"{site} was not read within {self._site_seconds_max:g} s"
         except (UnreadableError, AddressRefusedError) as error:
             failure = str(error)
-        return SiteRead(site=site, pages=tuple(reading.pages), failure=None if reading.pages else failure)
+        if failure is not None and reading.pages:
+            reading.skip(url, failure)
+        pages, skipped = tuple(reading.pages), tuple(reading.skipped)
+        return SiteRead(site=site, pages=pages, failure=None if pages else failure, skipped=skipped)
 
     async def _read(self, reading: _Reading, url: str) -> None:
         home = await self._fetch_allowed(reading, url)
@@ -151,7 +209,7 @@ class WebPages:
         if len(reading.pages) < reading.pages_max:
             await self._read_more(reading, home.url, text.links)
         if not reading.pages:
-            raise UnreadableError(f"{home.url} has no readable text; its text may be drawn by scripts")
+            raise UnreadableError(f"{home.url} {_why_without_text(home, text)}")
 
     async def _read_more(self, reading: _Reading, home_url: str, links: tuple[str, ...]) -> None:
         tries_left = 2 * reading.pages_max
@@ -163,23 +221,30 @@ class WebPages:
                 await self._try_page(reading, home_url, url)
 
     async def _try_page(self, reading: _Reading, home_url: str, url: str) -> None:
-        """A page beside the home page that can't be read is passed over."""
+        """A page beside the home page that can't be read is passed over, with the reason noted."""
         reading.seen.add(_page_key(url))
         try:
             fetched = await self._fetch_allowed(reading, url)
-            if _is_same_site(fetched.url, home_url):
-                self._keep(reading, fetched, await self._page_text(fetched))
-        except (UnreadableError, AddressRefusedError):
-            return
+            if not _is_same_site(fetched.url, home_url):
+                raise UnreadableError(f"{url} leads to another site ({bare_domain(fetched.url)})")
+            self._keep(reading, fetched, await self._page_text(fetched))
+        except (UnreadableError, AddressRefusedError) as error:
+            reading.skip(url, str(error))
 
     def _keep(self, reading: _Reading, fetched: _Fetched, text: PageText) -> None:
         keys = {_page_key(fetched.url)}
         canonical = _same_site_url(fetched.url, text.canonical_url or "")
         if canonical is not None:
             keys.add(_page_key(canonical))
-        is_new = text.content_text not in reading.texts and not (keys & {_page_key(page.url) for page in reading.pages})
+        same = next((page for page in reading.pages if _page_key(page.url) in keys), None)
         reading.seen |= keys
-        if is_new and len(text.content_text.split()) >= TEXT_WORDS_MIN and text.passages:
+        if same is not None or text.content_text in reading.texts:
+            reading.skip(fetched.url, f"is the same as {same.url if same else 'a page that was read'}")
+        elif len(text.content_text.split()) < TEXT_WORDS_MIN or not text.passages:
+            reading.skip(fetched.url, _why_without_text(fetched, text))
+        else:
+            if fetched.is_cut:
+                reading.skip(fetched.url, f"only its first {len(fetched.body)} bytes were read: it is larger")
             reading.texts.add(text.content_text)
             reading.pages.append(
                 Page(
@@ -193,29 +258,35 @@ class WebPages:
 
     async def _page_text(self, fetched: _Fetched) -> PageText:
         if fetched.content_type not in HTML_TYPES:
-            raise UnreadableError(f"{fetched.url} is not an HTML page but {fetched.content_type}")
+            raise UnreadableError(f"{fetched.url} is not an HTML page but {clean_text(fetched.content_type)[:60]}")
         try:
             # Off the event loop: a large page keeps a processor busy for a while.
             return await asyncio.to_thread(_text_of_page, fetched)
+        except UnreadableMarkupError as error:
+            raise UnreadableError(f"{fetched.url} can't be parsed: {error}") from error
         except Exception as error:  # whatever a parser makes of a hostile page
             raise UnreadableError(f"{fetched.url} can't be parsed ({type(error).__name__})") from error
 
     async def _sitemap_urls(self, reading: _Reading, home_url: str) -> list[str]:
         robots = await self._robots(reading, urlsplit(home_url))
-        stated = [url for url in robots.sitemaps if _is_same_site(url, home_url)]
-        found = await self._locations(reading, (stated or [urljoin(home_url, "/sitemap.xml")])[0])
-        children = [url for url in found if url.endswith(".xml") and _is_same_site(url, home_url)]
-        for child in children[:CHILD_SITEMAPS_MAX]:
+        stated = [url for url in robots.sitemaps if _is_same_site(url, home_url)][:CHILD_SITEMAPS_MAX]
+        found: list[str] = []
+        for url in stated or [urljoin(home_url, "/sitemap.xml")]:
+            found += await self._locations(reading, url)
+        children = [url for url in found if _SITEMAP.search(urlsplit(url).path) and _is_same_site(url, home_url)]
+        for child in sorted(dict.fromkeys(children), key=_sitemap_rank)[:CHILD_SITEMAPS_MAX]:
             found += await self._locations(reading, child)
         return found
 
     async def _locations(self, reading: _Reading, url: str) -> list[str]:
+        """Addresses of a sitemap or of an index of sitemaps; none where it can't be read, which is no loss."""
         try:
             fetched = await self._fetch_allowed(reading, url)
-        except (UnreadableError, AddressRefusedError):
+            text = decode_html(_inflated(fetched.body, self._page_bytes_max), fetched.charset)
+        except (UnreadableError, AddressRefusedError, ValueError, zlib.error):
             return []
-        text = decode_html(fetched.body, fetched.charset)
-        return [html.unescape(location) for location in _LOCATION.findall(text)[:CANDIDATES_MAX]]
+        found = itertools.islice(_LOCATION.finditer(text), CANDIDATES_MAX)
+        return [html.unescape(location[1]) for location in found]
 
     async def _fetch_allowed(self, reading: _Reading, url: str) -> _Fetched:
         """A successful answer, redirects followed, each hop's address and robots.txt checked."""
@@ -242,7 +313,7 @@ class WebPages:
 
     async def _check_robots(self, reading: _Reading, parts: SplitResult) -> None:
         robots = await self._robots(reading, parts)
-        if not robots.can_fetch(_public_url(parts), self._user_agent):
+        if not robots.can_fetch(_public_url(parts), self._robot_name):
             raise UnreadableError(f"robots.txt of {parts.netloc} does not allow {parts.path or '/'} to be read")
 
     async def _robots(self, reading: _Reading, parts: SplitResult) -> Protego:
@@ -253,36 +324,67 @@ class WebPages:
             fetched = await self._follow(reading, url, obeys_robots=False, bytes_max=ROBOTS_BYTES_MAX)
             if fetched.status >= 500 or fetched.status == 429:
                 raise UnreadableError(f"{url} answers with HTTP {fetched.status}: reading the site is not allowed then")
-            rules = decode_html(fetched.body, fetched.charset) if fetched.status < 300 else ""
-            reading.robots[origin] = Protego.parse(rules)
+            rules = decode_html(fetched.body, fetched.charset) if 200 <= fetched.status < 300 else ""
+            reading.robots[origin] = await asyncio.to_thread(Protego.parse, rules)
         return reading.robots[origin]
 
     async def _get(self, reading: _Reading, parts: SplitResult, bytes_max: int) -> tuple[_Fetched, str | None]:
-        """One request: the answer, and where it redirects to."""
+        """An address's answer, and where it redirects to: kept, or fetched."""
+        url = _public_url(parts)
+        kept = await reading.cache.load(url)
+        if kept is not None and kept.is_fresh and not reading.asks_again:
+            return _of_kept(kept)
+        answer = await self._fetch(reading, parts, bytes_max, kept)
+        if answer.status == NOT_MODIFIED and kept is not None:
+            answer = kept.model_copy(update={"fresh_seconds": answer.fresh_seconds})
+        if _may_be_kept(answer, bytes_max):
+            await reading.cache.store(answer)
+        return _of_kept(answer, is_cut=len(answer.body) >= bytes_max)
+
+    async def _fetch(
+        self, reading: _Reading, parts: SplitResult, bytes_max: int, kept: KeptAnswer | None
+    ) -> KeptAnswer:
+        """One request; a second one where the host asks for patience."""
+        answer, wait_seconds = await self._ask(reading, parts, bytes_max, kept)
+        if wait_seconds is None:
+            return answer
+        await asyncio.sleep(wait_seconds)
+        answer, _ = await self._ask(reading, parts, bytes_max, kept)
+        return answer
+
+    async def _ask(
+        self, reading: _Reading, parts: SplitResult, bytes_max: int, kept: KeptAnswer | None
+    ) -> tuple[KeptAnswer, float | None]:
         url = _public_url(parts)
         override = self._override_of(parts.netloc) if reading.is_override else None
         if reading.is_override and override is None:
             raise AddressRefusedError(f"{url} is refused: a stand-in site may not lead to another address")
-        if override is None:
-            await self._pauses.wait(parts.netloc, self._delay_seconds(reading, parts))
         transport, target = (self._public, url) if override is None else (override.transport, override.target(parts))
+        delay_seconds = 0.0 if override else self._delay_seconds(reading, parts)
         try:
-            async with asyncio.timeout(self._timeout_seconds), self._answer(transport, target) as response:
-                return await _received(url, response, bytes_max)
+            async with (
+                self._hosts.turn(bare_domain(url), delay_seconds),
+                asyncio.timeout(self._timeout_seconds),
+                self._answer(transport, target, _conditions(kept)) as response,
+            ):
+                return await _received(url, response, bytes_max), _patience(response)
         except TimeoutError:
             raise UnreadableError(f"{url} did not answer within {self._timeout_seconds:g} s") from None
         except _NETWORK_ERRORS as error:
-            raise UnreadableError(f"{url} can't be reached: {error or type(error).__name__}") from error
+            raise UnreadableError(f"{url} can't be reached: {_network_reason(error)}") from error
         finally:
             reading.on_progress()
 
     @contextlib.asynccontextmanager
-    async def _answer(self, transport: BackendTransport, url: str) -> AsyncIterator[httpx2.Response]:
+    async def _answer(
+        self, transport: BackendTransport, url: str, conditions: Mapping[str, str]
+    ) -> AsyncIterator[httpx2.Response]:
         seconds = self._timeout_seconds
+        accepted = {"Accept": "text/html,*/*;q=0.5", "Accept-Encoding": "gzip", **conditions}
         request = httpx2.Request(
             "GET",
             url,
-            headers={"User-Agent": self._user_agent, "Accept": "text/html,*/*;q=0.5", "Accept-Encoding": "gzip"},
+            headers={"User-Agent": self._user_agent, **accepted},
             extensions={"timeout": {"connect": seconds, "read": seconds, "write": seconds, "pool": seconds}},
         )
         response = await transport.handle_async_request(request)
@@ -293,7 +395,7 @@ class WebPages:
 
     def _delay_seconds(self, reading: _Reading, parts: SplitResult) -> float:
         robots = reading.robots.get(f"{parts.scheme}://{parts.netloc}")
-        asked = float(robots.crawl_delay(self._user_agent) or 0) if robots else 0.0
+        asked = float(robots.crawl_delay(self._robot_name) or 0) if robots else 0.0
         return max(self._per_host_delay_seconds, min(asked, CRAWL_DELAY_SECONDS_MAX))
 
     def _override_of(self, host: str) -> "_Override | None":
@@ -325,18 +427,37 @@ class _Override:
         return f"{self._base_url}/{name}{parts.path or '/'}{query}"
 
 
-class _HostPauses:
-    """Lets requests to one host start no closer together than its delay."""
+class _HostTurns:
+    """One request to a host at a time, and no sooner than its delay after the last began: over all readings of this
+    process, whoever they are for."""
 
     def __init__(self) -> None:
-        self._free_at: dict[str, float] = {}
+        self._hosts: dict[str, _Host] = {}
 
-    async def wait(self, host: str, delay_seconds: float) -> None:
+    @contextlib.asynccontextmanager
+    async def turn(self, name: str, delay_seconds: float) -> AsyncIterator[None]:
+        host = self._hosts.setdefault(name, _Host())
+        host.users += 1
+        try:
+            async with host.lock:
+                await asyncio.sleep(host.free_at - time.monotonic())
+                host.free_at = time.monotonic() + delay_seconds
+                yield
+        finally:
+            host.users -= 1
+            self._forget_idle()
+
+    def _forget_idle(self) -> None:
         now = time.monotonic()
-        self._free_at = {known: at for known, at in self._free_at.items() if at > now}
-        starts_at = max(now, self._free_at.get(host, now))
-        self._free_at[host] = starts_at + delay_seconds
-        await asyncio.sleep(starts_at - now)
+        for name in [name for name, host in self._hosts.items() if not host.users and host.free_at <= now]:
+            del self._hosts[name]
+
+
+@dataclass
+class _Host:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    free_at: float = 0.0
+    users: int = 0
 
 
 _NETWORK_ERRORS = (
@@ -349,20 +470,106 @@ _NETWORK_ERRORS = (
 )
 
 
-async def _received(url: str, response: httpx2.Response, bytes_max: int) -> tuple[_Fetched, str | None]:
-    location = response.headers.get("location")
-    if response.status_code in REDIRECT_STATUSES and location:
-        return _Fetched(url, response.status_code, "", None, b""), location
+async def _received(url: str, response: httpx2.Response, bytes_max: int) -> KeptAnswer:
+    """The answer as it may be kept. The body is read up to the bound, and only of what may be a page or a sitemap."""
+    media_type, _, _ = response.headers.get("content-type", "").partition(";")
+    location = response.headers.get("location") if response.status_code in REDIRECT_STATUSES else None
+    content_type = media_type.strip().lower()
+    is_read = location is None and response.status_code == HTTP_OK and content_type in READ_TYPES
+    return KeptAnswer(
+        url=url,
+        status=response.status_code,
+        location=location,
+        content_type=content_type,
+        charset=response.charset_encoding,
+        body=await _body(url, response, bytes_max) if is_read else b"",
+        etag=_validator(response, "etag"),
+        last_modified=_validator(response, "last-modified"),
+        fresh_seconds=_fresh_seconds(response.headers.get("cache-control", "")),
+    )
+
+
+async def _body(url: str, response: httpx2.Response, bytes_max: int) -> bytes:
     body = bytearray()
     async for part in response.aiter_bytes():
         body += part
         if len(body) > bytes_max:
-            raise UnreadableError(f"{url} is larger than {bytes_max} bytes")
-    media_type, _, _ = response.headers.get("content-type", "").partition(";")
-    return (
-        _Fetched(url, response.status_code, media_type.strip().lower(), response.charset_encoding, bytes(body)),
-        None,
-    )
+            if len(body) > BOMB_RATIO * max(1, response.num_bytes_downloaded):
+                raise UnreadableError(f"{url} is larger than {bytes_max} bytes when unpacked, out of very few")
+            break
+    return bytes(body[:bytes_max])
+
+
+def _inflated(body: bytes, bytes_max: int) -> bytes:
+    """A sitemap that is a gzip file, unpacked up to the bound."""
+    if not body.startswith(b"\x1f\x8b"):
+        return body
+    return zlib.decompressobj(wbits=31).decompress(body, bytes_max)
+
+
+def _validator(response: httpx2.Response, name: str) -> str | None:
+    value = response.headers.get(name, "").strip()
+    return value if 0 < len(value) <= VALIDATOR_CHARACTERS_MAX and value.isascii() and value.isprintable() else None
+
+
+def _conditions(kept: KeptAnswer | None) -> dict[str, str]:
+    if kept is None:
+        return {}
+    conditions = {"If-None-Match": kept.etag, "If-Modified-Since": kept.last_modified}
+    return {name: value for name, value in conditions.items() if value}
+
+
+def _fresh_seconds(cache_control: str) -> float:
+    """How long an answer is good without asking: some hours, none where the site wants to be asked, and below zero
+    where it does not want its answer kept."""
+    said = cache_control.lower()
+    if "no-store" in said:
+        return -1.0
+    if "no-cache" in said or re.search(r"(?:max-age|s-maxage)\s*=\s*\"?0*\"?(?:\D|$)", said):
+        return 0.0
+    return FRESH_SECONDS
+
+
+def _may_be_kept(answer: KeptAnswer, bytes_max: int) -> bool:
+    is_robots_or_page = answer.status < 400 or urlsplit(answer.url).path == "/robots.txt"
+    has_room = len(answer.body) < min(bytes_max, KEPT_BYTES_MAX)
+    return answer.status in KEPT_STATUSES and is_robots_or_page and has_room and answer.fresh_seconds >= 0
+
+
+def _of_kept(kept: KeptAnswer, *, is_cut: bool = False) -> tuple[_Fetched, str | None]:
+    return _Fetched(kept.url, kept.status, kept.content_type, kept.charset, kept.body, is_cut), kept.location
+
+
+def _patience(response: httpx2.Response) -> float | None:
+    """Seconds to wait before a second try, where a busy host names a short while."""
+    if response.status_code not in (429, 503):
+        return None
+    stated = response.headers.get("retry-after", "").strip()
+    seconds = float(stated) if stated.isascii() and stated.isdigit() and len(stated) < 4 else None
+    return seconds if seconds is not None and seconds <= RETRY_AFTER_SECONDS_MAX else None
+
+
+def _network_reason(error: Exception) -> str:
+    said = str(error) or type(error).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        _, _, why = said.partition("certificate verify failed: ")
+        return f"its TLS certificate is not valid ({why.partition(' (_ssl')[0] or said})"
+    return f"TLS fails ({said})" if "SSL" in said or "TLS" in said else said
+
+
+def _why_without_text(fetched: _Fetched, text: PageText) -> str:
+    if fetched.is_cut:
+        return f"has no readable text in its first {len(fetched.body)} bytes"
+    why = "its text is drawn by scripts, which are not run" if text.has_scripts else "it says too little"
+    return f"has no readable text: {why}"
+
+
+def _sitemap_rank(url: str) -> tuple[int, str]:
+    """Sitemaps of pages and products before those of posts, tags, pictures."""
+    words = urlsplit(url).path.lower()
+    is_telling = any(word in words for word in ("page", "product", "solution", "main", "static"))
+    is_last = any(word in words for word in ("tag", "author", "categor", "image", "video", "news"))
+    return (2 if is_last else 0 if is_telling else 1), url
 
 
 def _text_of_page(fetched: _Fetched) -> PageText:

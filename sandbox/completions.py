@@ -60,6 +60,7 @@ class Answer:
     cost_usd: Decimal
     shows_usage: bool = True
     shows_cost: bool = True
+    citations: tuple[str, ...] = ()
 
     def bill_line(self) -> BillLine:
         return BillLine(
@@ -194,6 +195,8 @@ def with_fault(answer: Answer, fault: FaultRule | None, *, request_bytes: int, m
             return replace(answer, content=answer.content[: len(answer.content) // 2], finish_reason="length")
         case FaultKind.OTHER_MODEL:
             return replace(answer, model=fault.answer_model)
+        case FaultKind.ADDED_CLAIM:
+            return replace(answer, content=_with_sentence(answer.content, fault.text), citations=fault.cites)
         case FaultKind.USAGE_MISSING:
             return replace(answer, shows_usage=False)
         case FaultKind.COST_MISSING:
@@ -214,6 +217,20 @@ def _without_first_key(content: str) -> str:
     return json.dumps({"unexpected": True, **dict(list(value.items())[1:])}, ensure_ascii=False)
 
 
+def _with_sentence(content: str, sentence: str) -> str:
+    """The sentence at the end of the first paragraph of an article's section; other answers stay as they are."""
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return content
+    blocks = value.get("blocks") if isinstance(value, dict) else None
+    paragraph = next((one for one in blocks or [] if one.get("kind") == "paragraph"), None)
+    if paragraph is None:
+        return content
+    paragraph["text"] = f"{paragraph['text']} {sentence}"
+    return json.dumps(value, ensure_ascii=False)
+
+
 _SPOILED_CONTENT: dict[FaultKind, Callable[[str], str]] = {
     FaultKind.EMPTY_CONTENT: lambda _content: "",
     FaultKind.FENCED_JSON: lambda content: f"```json\n{content}\n```",
@@ -223,11 +240,10 @@ _SPOILED_CONTENT: dict[FaultKind, Callable[[str], str]] = {
 
 
 def completion_object(answer: Answer) -> dict[str, Any]:
-    choice: dict[str, Any] = {
-        "index": 0,
-        "message": {"role": "assistant", "content": answer.content},
-        "finish_reason": answer.finish_reason,
-    }
+    message: dict[str, Any] = {"role": "assistant", "content": answer.content}
+    if answer.citations:
+        message["annotations"] = _annotations(answer)
+    choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
     value: dict[str, Any] = {**_envelope(answer, "chat.completion"), "choices": [choice]}
     usage = answer.usage()
     return value if usage is None else {**value, "usage": usage}
@@ -237,6 +253,8 @@ def stream_parts(answer: Answer, wants_usage: bool) -> list[bytes]:
     """Server-sent events: the role, the text in pieces, the finish reason, the usage, [DONE]."""
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     deltas += [{"content": piece} for piece in _pieces(answer.content)]
+    if answer.citations:
+        deltas.append({"content": "", "annotations": _annotations(answer)})
     choices: list[dict[str, Any]] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
     choices.append({"index": 0, "delta": {}, "finish_reason": answer.finish_reason})
     envelope = _envelope(answer, "chat.completion.chunk")
@@ -245,6 +263,14 @@ def stream_parts(answer: Answer, wants_usage: bool) -> list[bytes]:
     if wants_usage and usage is not None:
         chunks.append({**envelope, "choices": [], "usage": usage})
     return [*(as_event(chunk) for chunk in chunks), b"data: [DONE]\n\n"]
+
+
+def _annotations(answer: Answer) -> list[dict[str, Any]]:
+    """Pages cited, as OpenRouter and OpenAI name them."""
+    return [
+        {"type": "url_citation", "url_citation": {"url": url, "title": "", "start_index": 0, "end_index": 0}}
+        for url in answer.citations
+    ]
 
 
 def _pieces(content: str) -> list[str]:

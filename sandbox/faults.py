@@ -15,6 +15,8 @@ rules with how often each matched and fired; ``DELETE /faults`` ends it. Fields 
 ``status``              the HTTP status of ``http_status`` (default 500)
 ``where``               for the drops and hangs: ``before_headers``, ``after_headers`` or ``mid_body``
 ``answer_model``        the name that ``other_model`` answers with
+``text``, ``cites``     of ``added_claim``: the sentence that is added, and web addresses that are cited for it
+``code``, ``charged``   of ``internal_error``: the internal status code (default 50000), and whether it is billed
 ======================  ==================================================================================
 
 A request waits for every ``slow`` rule that fires and then suffers the first other rule that fires.
@@ -25,7 +27,12 @@ with ``where: mid_body`` an error event in the stream). Charged and then: ``hang
 mid_body; ``bill_then_drop`` (default mid_body); ``empty_content``; ``fenced_json``; ``truncated_json`` (half of it,
 finish_reason "length"); ``invalid_json``; ``schema_violation`` (an object without its first key);
 ``other_model``; ``usage_missing``; ``cost_missing``; ``cost_unlike`` (three quarters of the computed cost, in the
-answer and on the bill); ``overbill`` (more than any hold for such a request, in the answer and on the bill).
+answer and on the bill); ``overbill`` (more than any hold for such a request, in the answer and on the bill);
+``added_claim`` (an article's section or repair says ``text`` beside what it says: an invented statistic unless told
+otherwise, as the work of a search model that cites the pages ``cites``).
+
+Under ``/v3`` (keyword data) all of these that have to do with HTTP, cost or JSON, and ``internal_error``: HTTP 200
+whose task failed with ``code``; with ``where: before_headers`` the whole envelope did.
 
 Under ``/sites``: ``slow``, ``hang``, ``http_status``, ``redirect_loop``, ``big_body`` (32 MiB of HTML),
 ``wrong_encoding`` (says UTF-8, sends UTF-16).
@@ -38,6 +45,8 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+INVENTED_STATISTIC = "Studies show that 73.6% of such teams save 41 hours a month this way."
 
 
 class FaultKind(StrEnum):
@@ -60,6 +69,8 @@ class FaultKind(StrEnum):
     REDIRECT_LOOP = "redirect_loop"
     BIG_BODY = "big_body"
     WRONG_ENCODING = "wrong_encoding"
+    INTERNAL_ERROR = "internal_error"
+    ADDED_CLAIM = "added_claim"
 
 
 SITE_ONLY = frozenset({FaultKind.REDIRECT_LOOP, FaultKind.BIG_BODY, FaultKind.WRONG_ENCODING})
@@ -86,6 +97,10 @@ class FaultRule(BaseModel):
     status: int = Field(default=500, ge=400, le=599)
     where: FaultPoint | None = None
     answer_model: str = "sandbox/other-model"
+    text: str = INVENTED_STATISTIC
+    cites: tuple[str, ...] = ()
+    code: int | None = Field(default=None, ge=20000, le=59999)
+    charged: bool | None = None
 
 
 class FaultPlan(BaseModel):

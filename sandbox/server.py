@@ -24,6 +24,7 @@ from uuid import uuid4
 from aiohttp import web
 from pydantic import ValidationError
 
+from sandbox import keyword_data
 from sandbox.answers import Blocks, UnanswerableRequestError, answer_for
 from sandbox.bill import PRICES, Bill
 from sandbox.completions import (
@@ -83,6 +84,7 @@ class SandboxServer:
                 web.post("/v1/embeddings", self.embeddings),
                 web.get("/v1/models", self.models),
                 web.get("/v1/generation", self.generation),
+                web.post("/v3/dataforseo_labs/google/{endpoint}/live", self.keyword_data),
                 web.get("/bill", self.show_bill),
                 web.get("/identity", self.identity),
                 web.get("/faults", self.show_faults),
@@ -124,8 +126,44 @@ class SandboxServer:
         vectors = [] if is_empty else [embedding(place, text, body) for place, text in enumerate(texts)]
         value = {"object": "list", "model": answer.model, "data": vectors}
         usage = answer.usage()
+        if usage is not None:
+            del usage["completion_tokens"]
         whole = as_json(value if usage is None else {**value, "usage": usage})
         return await self._charge_and_send(request, answer, [whole], False, fault)
+
+    async def keyword_data(self, request: web.Request) -> web.StreamResponse:
+        endpoint, body = request.match_info["endpoint"], await request.read()
+        refusal = keyword_data.refusal_of_login(request.headers.get("Authorization", ""))
+        task = refusal or keyword_data.task_of(endpoint, body)
+        if isinstance(task, keyword_data.Refusal):
+            return web.json_response(keyword_data.refused(task), status=task.status)
+        model = f"dataforseo/{endpoint}"
+        fault, dropped = await self._misbehave(request, model=model, schema=None)
+        if dropped is not None:
+            return dropped
+        if fault is not None and fault.kind is FaultKind.INTERNAL_ERROR:
+            return self._failed_task(request, endpoint, task, fault)
+        rows = keyword_data.rows_of(endpoint, task, lambda: site_texts(self._sites_dirs))
+        if fault is not None and fault.kind is FaultKind.EMPTY_CONTENT:
+            rows = []
+        answer = keyword_data.charged_answer(_origin_of(request), endpoint, len(rows))
+        answer = keyword_data.with_cost_fault(answer, fault, request_bytes=len(body))
+        whole = as_json(keyword_data.envelope(answer, endpoint, task, rows))
+        if fault is not None and fault.kind in (FaultKind.INVALID_JSON, FaultKind.TRUNCATED_JSON):
+            whole = whole[: len(whole) // 2]
+        return await self._charge_and_send(request, answer, [whole], False, fault)
+
+    def _failed_task(
+        self, request: web.Request, endpoint: str, task: dict[str, Any], fault: FaultRule
+    ) -> web.StreamResponse:
+        code = fault.code or 50000
+        if fault.where is FaultPoint.BEFORE_HEADERS:
+            return web.json_response(keyword_data.refused(keyword_data.Refusal(200, code)))
+        answer = keyword_data.charged_answer(_origin_of(request), endpoint, 0) if fault.charged else None
+        if answer is not None:
+            self._bill.charge(answer.bill_line())
+        headers = {} if fault.seconds is None else {"Retry-After": f"{fault.seconds:g}"}
+        return web.json_response(keyword_data.failed_task(endpoint, task, code, answer), headers=headers)
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         _check_key(request)
@@ -234,7 +272,10 @@ class SandboxServer:
         content = await asyncio.to_thread(file.read_bytes)
         if fault is not None and fault.kind is FaultKind.WRONG_ENCODING:
             content = content.decode().encode("utf-16")
-        return web.Response(body=content, content_type=content_type, charset="utf-8")
+        tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+        if request.headers.get("If-None-Match") == tag:
+            return web.Response(status=304, headers={"ETag": tag})
+        return web.Response(body=content, content_type=content_type, charset="utf-8", headers={"ETag": tag})
 
 
 # -- requests -------------------------------------------------------------------------------------------------------

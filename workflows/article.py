@@ -7,7 +7,7 @@ from temporalio import workflow
 
 from workflows.failures import stop_if_cancelled
 from workflows.paid_calls import Answered, CallContext, SlotEnd, ask_all, ask_one
-from workflows.policies import in_database
+from workflows.policies import in_database, on_the_web
 
 with workflow.unsafe.imports_passed_through():
     from activities.article import (
@@ -21,6 +21,8 @@ with workflow.unsafe.imports_passed_through():
         JudgeSections,
         SectionAnswer,
     )
+    from activities.cited_pages import CitedPageActivities, ReadCitedPages
+    from domain.citations import is_search_model
     from domain.money import Frozen
     from domain.progress import CallKind, ClaimRef, Judged, Slot
     from domain.settings import StepSettings
@@ -121,6 +123,7 @@ class ArticleWorkflow:
         return next((end for end in ends.values() if not end.is_accepted), None)
 
     async def _judge_sections(self, answers: Sequence[Answered]) -> Sequence[Judged]:
+        await self._read_cited_pages(answers)
         request = JudgeSections(
             **dict(self._ref),
             answers=tuple(
@@ -135,6 +138,23 @@ class ArticleWorkflow:
             request,
             self._start.settings.timeouts,
             f"{self._start.label}: judge {len(answers)} sections",
+        )
+
+    async def _read_cited_pages(self, answers: Sequence[Answered]) -> None:
+        """What a search model cites is read before it counts as a source."""
+        if not any(is_search_model(model) for model in self._start.settings.article.section_route.models):
+            return
+        stop_if_cancelled()
+        await on_the_web(
+            CitedPageActivities.read_cited_pages,
+            ReadCitedPages(
+                claim=self._start.claim,
+                article_id=self._start.article_id,
+                attempt_ids=tuple(answer.attempt_id for answer in answers),
+            ),
+            self._start.settings.timeouts,
+            f"{self._start.label}: read what {len(answers)} answers cite",
+            queue=self._start.queue,
         )
 
     async def _assemble(self, *, may_repair: bool) -> Assembled:

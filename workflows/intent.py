@@ -6,7 +6,7 @@ run, a reset or a restart after termination does nothing twice.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
 from temporalio import workflow
@@ -14,6 +14,7 @@ from temporalio.common import SearchAttributeKey, WorkflowIDReusePolicy
 from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
 
 from workflows.article import ArticleInput, ArticleWorkflow, article_workflow_id
+from workflows.embeddings import buy_embeddings
 from workflows.failures import (
     StepFailedError,
     all_of,
@@ -24,16 +25,18 @@ from workflows.failures import (
     root_cause,
     stop_if_cancelled,
 )
+from workflows.keyword_data import add_keyword_data
 from workflows.paid_calls import Answered, CallContext, SlotEnd, ask_one
-from workflows.policies import ActivitiesT, RequestT, ResultT, in_database, on_the_web
-from workflows.status_card import CONFLICTS_NOTE, status_card
+from workflows.policies import ActivitiesT, RequestT, ResultT, in_database, on_the_web, told_outside
+from workflows.status_card import CONFLICTS_NOTE, next_command, status_card
 
 with workflow.unsafe.imports_passed_through():
     from activities.article import ArticleActivities, ArticlesPlan, ArticleTask
-    from activities.clustering import ClusteringActivities
+    from activities.clustering import ClusteringActivities, KeywordEmbeddingActivities
     from activities.competitor import AnalyzeCompetitors, CompetitorActivities, JudgeDiscovery, SeedExtractionActivities
     from activities.icp import GenerateIcp, IcpActivities
     from activities.publish import ApprovalActivities, Approve, PublishActivities, PublishArticle
+    from activities.reminders import Remind, ReminderActivities, WebhookActivities
     from activities.seed_review import ApplySeedReview, SeedReviewActivities
     from activities.sites import ReadSite, SiteActivities, SiteReadResult
     from activities.state import (
@@ -47,10 +50,11 @@ with workflow.unsafe.imports_passed_through():
         OpenGate,
         StateActivities,
     )
-    from activities.validation import ValidationActivities
+    from activities.validation import OVERRIDE_GOES_TO, DecideOverride, ValidationActivities
     from domain.decisions import (
         ApproveArticles,
         Decision,
+        OverrideClusters,
         RaiseCap,
         RedoArticle,
         ReopenReview,
@@ -60,13 +64,15 @@ with workflow.unsafe.imports_passed_through():
     from domain.errors import BadInputError, WorkflowTransitionError
     from domain.money import Frozen
     from domain.progress import CallKind, ClaimRef, Failure, Judged, Progress, Slot, WorkflowRef
+    from domain.reminders import Reminder, WaitsFor, next_reminder_at, reminder_id_of, waits_for
     from domain.seed_review import SeedDecision, SeedDecisionKind
-    from domain.settings import ActivityTimeouts
+    from domain.settings import ActivityTimeouts, Embeddings
     from domain.states import State, Status, Step, is_terminal, processing_state, status_of, step_of
 
 WORKFLOW_NAME = "IntentWorkflow"
 CONFLICTS_MAX = 3
 CHILD_ENDS_SECONDS = 2.0
+TIMER_SECONDS_MIN = 0.001
 
 INTENT_STATE = SearchAttributeKey.for_keyword("IntentState")
 ORGANIZATION_ID = SearchAttributeKey.for_keyword("OrganizationId")
@@ -178,6 +184,8 @@ class IntentWorkflow:
         await all_of(self._read_site(claim, url, is_own_site=False, again=again) for url in urls)
         stop_if_cancelled()
         await self._web(SeedExtractionActivities.extract_seed_keywords, claim, "competitors: extract keywords")
+        if self._progress.settings.competitor.keyword_data.is_enabled:
+            await add_keyword_data(self._calls(claim, "competitors: keyword data"))
 
         async def judge(answers: Sequence[Answered]) -> Sequence[Judged]:
             (answer,) = answers
@@ -219,6 +227,11 @@ class IntentWorkflow:
             await self._wait_for_a_person()
 
     async def _clustering(self, claim: ClaimRef) -> Progress:
+        if self._progress.settings.clustering.embeddings is Embeddings.LOCAL:
+            await self._web(KeywordEmbeddingActivities.embed_keywords, claim, "embed the keywords")
+            stop_if_cancelled()
+        elif self._progress.settings.clustering.embeddings is Embeddings.PROVIDER:
+            await buy_embeddings(self._calls(claim, "clustering: embeddings"))
         return _progress_in(await self._state(ClusteringActivities.cluster_keywords, claim, "cluster the keywords"))
 
     async def _validation(self, claim: ClaimRef) -> Progress:
@@ -429,8 +442,68 @@ class IntentWorkflow:
         )
 
     async def _wait_for_a_person(self) -> None:
+        """Until somebody decides. One timer at a time reminds; the decision cancels it."""
         version = self._progress.version
-        await workflow.wait_condition(lambda: self._progress.version != version or not self._waits())
+
+        def is_over() -> bool:
+            return self._progress.version != version or not self._waits()
+
+        while not is_over():
+            due_at = self._next_reminder_at()
+            seconds = None if due_at is None else max((due_at - workflow.now()).total_seconds(), TIMER_SECONDS_MIN)
+            try:
+                await workflow.wait_condition(is_over, timeout=seconds, timeout_summary="then remind")
+            except TimeoutError:
+                await self._remind(is_over)
+
+    def _next_reminder_at(self) -> datetime | None:
+        waiting = self._progress.waiting
+        return None if waiting is None else next_reminder_at(waiting, self._progress.settings.reminders)
+
+    async def _remind(self, is_over: Callable[[], bool]) -> None:
+        """Recorded for sure; told to a webhook if that can be done soon. A decision in the meantime doesn't wait."""
+        before = self._progress
+        number = (before.waiting.reminders if before.waiting else 0) + 1
+        remind = Remind(ref=before.ref, version=before.version, number=number, waiting_for=self._waits_for(before))
+        await self._take(self._state(ReminderActivities.remind, remind, f"reminder {number}"))
+        reminder = self._reminder()
+        if is_over() or reminder is None:
+            return
+        telling = asyncio.create_task(self._tell(reminder))
+        try:
+            await workflow.wait_condition(lambda: telling.done() or is_over())
+        finally:
+            telling.cancel()
+
+    async def _tell(self, reminder: Reminder) -> None:
+        try:
+            summary = f"tell of reminder {reminder.number}"
+            await told_outside(WebhookActivities.post_reminder, reminder, summary, queue=self._start.queue)
+        except ActivityError as error:
+            workflow.logger.warning("reminder not told: %s", root_cause(error))
+
+    def _waits_for(self, progress: Progress) -> WaitsFor | None:
+        return waits_for(progress.state, publishes=progress.auto_publish and not self._note)
+
+    def _reminder(self) -> Reminder | None:
+        progress = self._progress
+        waiting = progress.waiting
+        if waiting is None or waiting.reminded_at is None:
+            return None
+        return Reminder(
+            reminder_id=reminder_id_of(progress.workflow_id, progress.version, waiting.reminders),
+            workflow_id=progress.workflow_id,
+            organization_id=progress.organization_id,
+            organization=progress.organization_name,
+            name=progress.name,
+            state=progress.state,
+            waiting_for=self._waits_for(progress),
+            waiting_since=waiting.since,
+            reminded_at=waiting.reminded_at,
+            number=waiting.reminders,
+            reminders_max=progress.settings.reminders.reminders_max,
+            next_command=next_command(progress),
+        )
 
     def _waits(self) -> bool:
         waiting = (Status.FAILED, Status.WAITING)
@@ -489,6 +562,16 @@ class IntentWorkflow:
         request = DecideRedo(ref=self._start.ref, decision=decision)
         summary = f"redo asked for by {decision.actor}"
         return await self._decide(lambda: self._state(StateActivities.redo_article, request, summary))
+
+    @workflow.update(name="override_clusters", description="Let fallen clusters go on, with a reason")
+    async def override_clusters(self, decision: OverrideClusters) -> Progress:
+        request = DecideOverride(ref=self._start.ref, decision=decision)
+        summary = f"clusters overridden by {decision.actor}"
+        return await self._decide(lambda: self._state(ValidationActivities.override_clusters, request, summary))
+
+    @override_clusters.validator
+    def _check_override(self, decision: OverrideClusters) -> None:
+        self._check_shown(decision, OVERRIDE_GOES_TO.get(decision.expected_state, State.VALIDATION_PROCESSING))
 
     @review_seeds.validator
     def _check_review(self, decision: ReviewSeeds) -> None:

@@ -23,6 +23,7 @@ ResultT = TypeVar("ResultT")
 PAYLOADS_TOO_LARGE = "PayloadsTooLarge"
 LLM_QUEUE_SUFFIX = "-llm"
 WEB_QUEUE_SUFFIX = "-web"
+TOLD_SECONDS_MAX = 60.0
 
 
 def _retries(timeouts: ActivityTimeouts) -> RetryPolicy:
@@ -84,6 +85,22 @@ async def on_the_web(
         method,
         request,
         **_long(timeouts, queue + WEB_QUEUE_SUFFIX, timeouts.web_seconds),
+        cancellation_type=ActivityCancellationType.TRY_CANCEL,
+        summary=summary,
+    )
+
+
+async def told_outside(
+    method: Callable[[ActivitiesT, RequestT], Awaitable[ResultT]], request: RequestT, summary: str, *, queue: str
+) -> ResultT:
+    """Something that others may be told and nothing here hangs on: a few tries within a minute, then never mind."""
+    return await workflow.execute_activity_method(
+        method,
+        request,
+        task_queue=queue + WEB_QUEUE_SUFFIX,
+        start_to_close_timeout=timedelta(seconds=TOLD_SECONDS_MAX / 4),
+        schedule_to_close_timeout=timedelta(seconds=TOLD_SECONDS_MAX),
+        retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3),
         cancellation_type=ActivityCancellationType.TRY_CANCEL,
         summary=summary,
     )

@@ -34,7 +34,10 @@ def next_command(progress: Progress) -> str:
 
 
 def _enough(progress: Progress) -> Decimal:
-    """A cap that is likely to finish the run: twice the present one, or what the missing articles may hold."""
+    """A cap that is likely to finish the run: what its unwritten articles need by the prices in force, else twice the
+    present one, or what the missing articles may hold."""
+    if progress.budget is not None:
+        return progress.budget.cap_usd
     missing = progress.articles.planned - progress.articles.done
     wanted = progress.spent_usd + progress.held_usd + max(missing, 1) * ARTICLE_USD
     return max(progress.cap_usd * 2, wanted).quantize(CENT, rounding=ROUND_CEILING)
@@ -61,12 +64,16 @@ def status_card(progress: Progress, note: str = "", *, parked: str = "") -> str:
     ]
     if articles.planned:
         lines.append(f"- articles: {articles.done} of {articles.planned} done, {articles.failed} failed")
+    if progress.budget is not None:
+        lines.append(f"- the cap does not cover {progress.budget.words}")
     if progress.failure is not None:
         lines.append(f"- **what happened**: {progress.failure.message}")
     if parked:
         note = PARKED_PREFIX + parked
     if note:
         lines.append(f"- {note}")
+    if progress.waiting is not None:
+        lines.append(f"- {progress.waiting.words}")
     command = f"starter.py retry {progress.workflow_id}" if parked else next_command(progress)
     if command:
         lines.append(f"- **to go on**: `{command}`")

@@ -1,6 +1,6 @@
 -- Decides a batch of asks in the order given, each UUID on its own, and answers the same UUID the same way for ever.
 -- p_asks: JSON objects with attempt_id, step, slot, claim, ask, slot_hash, model, path, request_body, message_count,
--- max_tokens and searches, and optionally its route (see routed_ask). The hold is computed here, from the request that
+-- max_tokens and searches, and optionally its endpoint (chat) and its route (see routed_ask). The hold is computed here, from the request that
 -- is stored and the price row in force.
 CREATE OR REPLACE FUNCTION authorize_attempts(
     p_workflow_id uuid,
@@ -37,6 +37,8 @@ BEGIN
         v_ask.organization_id := p_organization_id;
         v_ask.month := v_month;
         v_ask.model := canonical_model(v_ask.model);
+        v_ask.endpoint := coalesce(v_ask.endpoint, 'chat');
+        v_ask.searches := greatest(v_ask.searches, rows_asked(v_ask.endpoint, v_ask.request_body));
         v_ask.authorized_at := v_now;
         v_ask.expires_at := v_now + make_interval(secs => p_expires_after_seconds);
         v_ask.call_deadline_seconds := p_call_deadline_seconds;
@@ -107,10 +109,10 @@ BEGIN
     p_ask.refusal := refusal_of(p_ask, v_plan);
     p_ask.state := CASE WHEN p_ask.refusal IS NULL THEN 'RESERVED' ELSE 'REFUSED' END;
     INSERT INTO spend_attempts (attempt_id, workflow_id, organization_id, step, slot, claim, ask, month, state,
-        slot_hash, model, downgraded_from, path, request_body, message_count, max_tokens, searches, price_id, hold_usd,
+        slot_hash, endpoint, model, downgraded_from, path, request_body, message_count, max_tokens, searches, price_id, hold_usd,
         refusal, authorized_at, expires_at, call_deadline_seconds)
     VALUES (p_ask.attempt_id, p_ask.workflow_id, p_ask.organization_id, p_ask.step, p_ask.slot, p_ask.claim,
-        p_ask.ask, p_ask.month, p_ask.state, p_ask.slot_hash, p_ask.model, p_ask.downgraded_from,
+        p_ask.ask, p_ask.month, p_ask.state, p_ask.slot_hash, p_ask.endpoint, p_ask.model, p_ask.downgraded_from,
         p_ask.path, p_ask.request_body, p_ask.message_count, p_ask.max_tokens, p_ask.searches, p_ask.price_id, p_ask.hold_usd, p_ask.refusal,
         p_ask.authorized_at, p_ask.expires_at, p_ask.call_deadline_seconds);
     IF p_ask.refusal IS NOT NULL THEN
@@ -125,6 +127,21 @@ BEGIN
     WHERE organization_id = p_ask.organization_id AND month = p_ask.month;
     PERFORM note_alerts(p_ask, v_plan);
     RETURN (p_ask.attempt_id, 'AUTHORIZED', p_ask.attempt_id, p_ask.hold_usd, NULL, p_ask.model)::spend_decision;
+END
+$$;
+
+-- The most rows that a keyword data request can return, read from the body that is sent: each is billed. A task that
+-- states no bound returns at most a thousand. 0 for other requests.
+CREATE OR REPLACE FUNCTION rows_asked(p_endpoint text, p_request_body text) RETURNS integer
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    IF p_endpoint <> 'keyword_data' THEN
+        RETURN 0;
+    END IF;
+    RETURN (
+        SELECT sum(coalesce((task ->> 'limit')::integer, jsonb_array_length(task -> 'keywords'), 1000))
+        FROM jsonb_array_elements(p_request_body::jsonb) AS task
+    );
 END
 $$;
 

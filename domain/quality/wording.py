@@ -1,21 +1,30 @@
-"""Gates on the words: grounding, banned phrases, term coverage, keyword density, likeness to siblings."""
+"""Gates on the words: sources, banned phrases, term coverage, keyword density, likeness to other articles."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from domain.article import ArticlePlan, cited_texts, claim_message, exempt_phrases
 from domain.assembly import Document, DocumentSection
-from domain.brief import Brief
-from domain.grounding import ungrounded
-from domain.pages import Passage
-from domain.phrases import refused_phrases
-from domain.text import content_stems, jaccard, phrase_count, sentences, shingles, stems, words
-from domain.verdict import Reason
+from domain.grounding import ClaimKind, ungrounded
+from domain.phrases import UNFOUNDED_PHRASES
+from domain.quality.article_text import ArticleText, TextSection
+from domain.quality.findings import Finding, Span
+from domain.quality.grounding import CODES
+from domain.text import content_stems, jaccard, phrase_count, phrase_pattern, shingles, stems, words
+from domain.verdict import Level
 
-_CODES = {"number": "number_not_in_source", "quotation": "quotation_not_in_source"}
-
-
-def subject_of(section_number: int) -> str:
-    return f"section:{section_number}"
+# A paragraph in which the keyword is a third of the words and stands five times is written for machines, however long
+# the article around it is.
+STUFFED_COUNT_MIN = 5
+STUFFED_SHARE_MIN = 0.3
+# No text that is written for readers spends so much of its words on one phrase of several words (bench/defects.py:
+# 3 % at most in encyclopedia articles).
+PHRASE_SHARE_MAX = 0.08
+TITLE_LIKENESS_MAX = 0.8
+REPEATED_WORDS_MIN = 12
+# A section of another article, copied: in a long article it hardly moves the likeness of the whole.
+COPIED_SHARE_MAX = 0.5
+COPIED_SHINGLES_MIN = 40
 
 
 def section_text(section: DocumentSection) -> str:
@@ -28,43 +37,7 @@ def body_text(document: Document) -> str:
     return "\n".join(section_text(section) for section in document.sections)
 
 
-def grounding_reasons(document: Document, plan: ArticlePlan, passages: Sequence[Passage]) -> list[Reason]:
-    reasons: list[Reason] = []
-    known = {passage.number for passage in passages}
-    for section in document.sections:
-        for block in section.content.blocks:
-            reasons += [
-                Reason(
-                    code="citation_unknown",
-                    message=f"Section {section.number} cites passage {number}, which does not exist: cite another.",
-                    subject=subject_of(section.number),
-                )
-                for number in block.passages
-                if number not in known
-            ]
-            reasons += [
-                Reason(
-                    code=_CODES[claim.kind],
-                    message=f"Section {section.number}: {claim_message(claim)}",
-                    subject=subject_of(section.number),
-                )
-                for text in block.texts
-                for claim in ungrounded(text, cited_texts(block, passages), exempt_phrases=exempt_phrases(plan))
-            ]
-    return reasons + _headline_grounding(document, plan, passages)
-
-
-def _headline_grounding(document: Document, plan: ArticlePlan, passages: Sequence[Passage]) -> list[Reason]:
-    """Title, description and headings cite nothing: their numbers must stand in some passage."""
-    sources = [passage.text for passage in passages]
-    return [
-        Reason(code=_CODES[claim.kind], message=f"The {place} says {claim.text}, which stands in no passage.")
-        for place, text in _headlines(document)
-        for claim in ungrounded(text, sources, exempt_phrases=exempt_phrases(plan))
-    ]
-
-
-def _headlines(document: Document) -> list[tuple[str, str]]:
+def headlines(document: Document) -> list[tuple[str, str]]:
     return [
         ("title", document.title),
         ("meta description", document.meta_description),
@@ -72,72 +45,115 @@ def _headlines(document: Document) -> list[tuple[str, str]]:
     ]
 
 
-def phrase_reasons(document: Document, brief: Brief) -> list[Reason]:
-    reasons = [
-        Reason(code="banned_phrase", message=f"The {place} uses the banned phrase “{phrase}”.")
-        for place, text in _headlines(document)
-        for phrase in refused_phrases(text, brief)
+def _headline_span(text: ArticleText, headline: str) -> Span | None:
+    if headline == text.title:
+        return text.source.line_span(0)
+    section = next((one for one in text.sections if one.number and one.heading == headline), None)
+    return text.source.line_span(section.start) if section else None
+
+
+def source_findings(text: ArticleText, sources: Sequence[str], exempt: Sequence[str]) -> list[Finding]:
+    """Numbers and quotations of a text that none of the sources carries."""
+    found: list[Finding] = []
+    for section in text.sections:
+        for block in section.blocks:
+            seen: Counter[str] = Counter()
+            for claim in ungrounded(block.text, sources, exempt_phrases=exempt):
+                span = text.source.find(claim.text, block.start, block.end, seen[claim.text])
+                seen[claim.text] += 1
+                what = "The quotation " if claim.kind is ClaimKind.QUOTATION else ""
+                message = f"{what}{claim.text.strip()} stands in no source"
+                fix = claim.fix.rstrip(".") or "correct it after the source or leave it out"
+                found.append(text.finding(CODES[claim.kind], message, fix, span=span))
+    return found
+
+
+# --- phrases ---
+
+
+def phrase_findings(
+    text: ArticleText, phrases: Sequence[str], headlines: Sequence[tuple[str, str]] = ()
+) -> list[Finding]:
+    """Banned phrases (the caller's, and claims that nobody can make) in headlines, headings and text; each phrase once
+    per block."""
+    patterns = [
+        (phrase, phrase_pattern(phrase)) for phrase in dict.fromkeys((*phrases, *UNFOUNDED_PHRASES)) if phrase.strip()
     ]
-    return reasons + [
-        Reason(
-            code="banned_phrase",
-            message=f"Section {section.number} uses the banned phrase “{phrase}”: say it in other words.",
-            subject=subject_of(section.number),
+    found = [
+        text.finding(
+            "banned_phrase",
+            f"The {place} uses the banned phrase “{phrase}”",
+            "say it in other words",
+            span=_headline_span(text, headline),
         )
-        for section in document.sections
-        for phrase in refused_phrases(section_text(section), brief)
+        for place, headline in headlines
+        for phrase, pattern in patterns
+        if pattern.search(headline)
     ]
+    for section in text.sections:
+        for block in section.blocks:
+            for phrase, pattern in patterns:
+                if match := pattern.search(block.text):
+                    span = text.source.find(match[0], block.start, block.end)
+                    found.append(_banned(text, section.number, phrase, span))
+    return found
+
+
+def _banned(text: ArticleText, section: int, phrase: str, span: Span) -> Finding:
+    where = f"Section {section}" if section else "The text"
+    message = f"{where} uses the banned phrase “{phrase}”"
+    return text.finding("banned_phrase", message, "say it in other words", span=span, section=section or None)
 
 
 # --- terms ---
 
 
-def covered_terms(terms: Sequence[str], document: Document) -> list[str]:
+def covered_terms(terms: Sequence[str], text: ArticleText) -> list[str]:
     """Terms that stand in the text word for word (up to plural), or whose words share a sentence or heading."""
-    parts = [section.heading for section in document.sections]
-    parts += [sentence for section in document.sections for sentence in _sentences(section)]
-    part_stems = [stems(part) for part in parts]
-    return [
-        term
-        for term in terms
-        if any(phrase_count(term, one) or set(content_stems(term) or stems(term)) <= set(one) for one in part_stems)
-    ]
+    parts = [one for section in text.sections for one in section.sentence_stems]
+    sets = [frozenset(one) for one in parts]
+    covered = []
+    for term in terms:
+        wanted = set(content_stems(term) or stems(term))
+        if any(wanted <= one for one in sets) or any(phrase_count(term, one) for one in parts):
+            covered.append(term)
+    return covered
 
 
-def _sentences(section: DocumentSection) -> list[str]:
-    return [one for block in section.content.blocks for text in block.texts for one in sentences(text)]
+def coverage(terms: Sequence[str], text: ArticleText) -> float:
+    return len(covered_terms(terms, text)) / len(terms) if terms else 1.0
 
 
-def coverage(terms: Sequence[str], document: Document) -> float:
-    return len(covered_terms(terms, document)) / len(terms) if terms else 1.0
-
-
-def coverage_reasons(document: Document, terms: Sequence[str], *, coverage_min: float) -> list[Reason]:
-    covered = covered_terms(terms, document)
+def coverage_findings(text: ArticleText, terms: Sequence[str], *, coverage_min: float) -> list[Finding]:
+    covered = covered_terms(terms, text)
     share = len(covered) / len(terms) if terms else 1.0
     if share >= coverage_min:
         return []
-    missing = [term for term in terms if term not in covered]
     wanted: dict[int, list[str]] = {}
-    for term in missing:
-        wanted.setdefault(_nearest_section(document, term, wanted), []).append(term)
+    for term in terms:
+        if term not in covered:
+            wanted.setdefault(_nearest_section(text, term, wanted), []).append(term)
     return [
-        Reason(
-            code="terms_uncovered",
-            message=f"Only {share:.2f} of the terms are covered ({coverage_min:.2f} needed): "
-            f"in section {number}, write about {', '.join(f'“{term}”' for term in names)}.",
-            subject=subject_of(number) if number else None,
+        text.finding(
+            "terms_uncovered",
+            f"Only {share:.2f} of the terms are covered ({coverage_min:.2f} needed)",
+            f"in section {number}, write about {', '.join(f'“{term}”' for term in names)}"
+            if number
+            else f"write about {', '.join(f'“{term}”' for term in names)}",
+            span=text.place(number, ""),
+            section=number or None,
         )
         for number, names in sorted(wanted.items())
     ]
 
 
-def _nearest_section(document: Document, term: str, taken: dict[int, list[str]]) -> int:
+def _nearest_section(text: ArticleText, term: str, taken: dict[int, list[str]]) -> int:
     needed = set(content_stems(term))
+    candidates = [section for section in text.sections if section.number] or list(text.sections)
     return max(
-        (section for section in document.sections),
+        candidates,
         key=lambda one: (
-            len(needed & set(content_stems(f"{one.heading} {section_text(one)}"))),
+            len(needed & set(content_stems(f"{one.heading} {one.text}"))),
             -len(taken.get(one.number, ())),
             -one.number,
         ),
@@ -147,47 +163,75 @@ def _nearest_section(document: Document, term: str, taken: dict[int, list[str]])
 # --- density ---
 
 
-def density(document: Document) -> float:
+def density(text: ArticleText, keyword: str) -> float:
     """Occurrences of the keyword per word of the text, headings included."""
-    total = document_words(document)
-    return sum(_keyword_counts(document).values()) / total if total else 0.0
+    total = text_words(text)
+    return sum(_keyword_counts(text, keyword).values()) / total if total else 0.0
 
 
-def document_words(document: Document) -> int:
-    return len(words(body_text(document))) + sum(len(words(section.heading)) for section in document.sections)
+def text_words(text: ArticleText) -> int:
+    return len(words(text.body)) + sum(len(words(one.text)) for section in text.sections for one in section.headings)
 
 
-def _keyword_counts(document: Document) -> dict[int, int]:
+def _keyword_counts(text: ArticleText, keyword: str) -> dict[int, int]:
     return {
-        section.number: phrase_count(document.keyword, stems(section.heading))
-        + sum(phrase_count(document.keyword, stems(one)) for one in _sentences(section))
-        for section in document.sections
+        section.number: sum(phrase_count(keyword, one) for one in section.sentence_stems) for section in text.sections
     }
 
 
-def density_reasons(document: Document, *, density_max: float) -> list[Reason]:
-    total, counts = document_words(document), _keyword_counts(document)
+def density_findings(text: ArticleText, keyword: str, *, density_max: float) -> list[Finding]:
+    total, counts = text_words(text), _keyword_counts(text, keyword)
     share = sum(counts.values()) / total if total else 0.0
+    density_max = min(density_max, PHRASE_SHARE_MAX / max(1, len(stems(keyword))))
     if share <= density_max:
-        return []
+        return _stuffed_paragraphs(text, keyword)
     excess = sum(counts.values()) - int(density_max * total)
-    reasons: list[Reason] = []
+    found: list[Finding] = []
     for number, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         if excess <= 0 or not count:
             break
         excess -= count - 1
-        reasons.append(
-            Reason(
-                code="keyword_density",
-                message=f"The keyword “{document.keyword}” is {share:.1%} of the words ({density_max:.1%} at most): "
-                f"section {number} says it {count} times, say it once.",
-                subject=subject_of(number),
-            )
+        message = f"The keyword “{keyword}” is {share:.1%} of the words ({density_max:.1%} at most)"
+        where = f"section {number}" if number else "the beginning"
+        fix = f"{where} says it {count} times, say it once"
+        found.append(
+            text.finding("keyword_density", message, fix, span=text.place(number, keyword), section=number or None)
         )
-    return reasons
+    return found
 
 
-# --- siblings ---
+def _stuffed_paragraphs(text: ArticleText, keyword: str) -> list[Finding]:
+    length = len(stems(keyword))
+    found: list[Finding] = []
+    for section in text.sections:
+        for block in section.blocks:
+            tokens = stems(block.text)
+            count = phrase_count(keyword, tokens)
+            if count >= STUFFED_COUNT_MIN and count * length >= STUFFED_SHARE_MIN * len(tokens):
+                message = f"The keyword “{keyword}” stands {count} times in one paragraph of {len(tokens)} words"
+                span = text.source.find(keyword, block.start, block.end)
+                found.append(
+                    text.finding("keyword_density", message, "say it once", span=span, section=section.number or None)
+                )
+    return found
+
+
+# --- other articles ---
+
+
+@dataclass(frozen=True)
+class OtherArticle:
+    """What is compared of an article beside the one that is checked; empty strings where it is not known."""
+
+    title: str
+    body: str
+    slug: str = ""
+    meta_title: str = ""
+    keyword: str = ""
+
+
+def other_article(document: Document) -> OtherArticle:
+    return OtherArticle(document.title, body_text(document), document.slug, document.meta_title, document.keyword)
 
 
 def likeness(document: Document, sibling: Document) -> float:
@@ -195,36 +239,79 @@ def likeness(document: Document, sibling: Document) -> float:
     return jaccard(shingles(body_text(document)), shingles(body_text(sibling)))
 
 
-def sibling_reasons(document: Document, siblings: Sequence[Document], *, similarity_max: float) -> list[Reason]:
-    reasons: list[Reason] = []
-    for sibling in siblings:
-        if sibling.article_id == document.article_id:
-            continue
-        if sibling.slug == document.slug:
-            message = f"The slug {document.slug} is that of “{sibling.title}” too: slugs are unique."
-            reasons.append(Reason(code="slug_not_unique", message=message))
-        if sibling.meta_title.casefold() == document.meta_title.casefold():
-            message = f"The meta title “{document.meta_title}” is that of another article too: give it its own."
-            reasons.append(Reason(code="meta_title_not_unique", message=message))
-        if (share := likeness(document, sibling)) > similarity_max:
-            reasons += _likeness_reasons(document, sibling, share, similarity_max)
-    return reasons
-
-
-def _likeness_reasons(document: Document, sibling: Document, share: float, similarity_max: float) -> list[Reason]:
-    """One reason per section that shares more than the bound of its own shingles (at least the one with most)."""
-    other = shingles(body_text(sibling))
-    shared = {one.number: shingles(section_text(one)) & other for one in document.sections}
-    own = {one.number: len(shingles(section_text(one))) or 1 for one in document.sections}
-    most = max(shared, key=lambda number: (len(shared[number]), -number))
-    guilty = [number for number in shared if number == most or len(shared[number]) / own[number] > similarity_max]
+def likeness_findings(text: ArticleText, other: OtherArticle, *, similarity_max: float) -> list[Finding]:
+    """One finding per section that repeats the other article: when the whole is too like it, each that shares more
+    than the bound (at least the one with most); else one that is copied for the most part."""
+    theirs = shingles(other.body)
+    share = jaccard(shingles(text.body), theirs)
+    own = {section.number: shingles(section.text) for section in text.sections if section.blocks}
+    shared = {number: one & theirs for number, one in own.items()}
+    bound = similarity_max if share > similarity_max else COPIED_SHARE_MAX
+    guilty = {
+        number
+        for number, one in shared.items()
+        if len(one) > bound * len(own[number]) and (share > similarity_max or len(one) >= COPIED_SHINGLES_MIN)
+    }
+    if share > similarity_max:
+        guilty.add(max(shared, key=lambda number: (len(shared[number]), -number)))
     return [
-        Reason(
-            code="near_duplicate",
-            message=f"The article is too like “{sibling.title}” ({share:.2f}, {similarity_max:.2f} at most): "
-            f"section {number} repeats it, as in “{' '.join(min(shared[number]))}”. Say something of its own.",
-            subject=subject_of(number),
-        )
-        for number in guilty
-        if shared[number]
+        _near_duplicate(text, other, section, shared[section.number], share)
+        for section in text.sections
+        if section.number in guilty and shared[section.number]
     ]
+
+
+def _near_duplicate(
+    text: ArticleText, other: OtherArticle, section: TextSection, shared: frozenset[tuple[str, ...]], share: float
+) -> Finding:
+    example = " ".join(min(shared))
+    where = f"section {section.number}" if section.number else "the beginning"
+    message = f"The article is too like “{other.title}” (likeness {share:.2f})"
+    fix = f"{where} repeats it, as in “{example}”; say something of its own"
+    end = max((block.end for block in section.blocks), default=section.start)
+    span = text.source.find(example, section.start, end)
+    return text.finding("near_duplicate", message, fix, span=span, section=section.number or None)
+
+
+def cannibalization_findings(
+    text: ArticleText, title: str, keyword: str, others: Sequence[OtherArticle]
+) -> list[Finding]:
+    """Other articles that ask for the same search: the same words as keyword, or nearly the same title."""
+    found: list[Finding] = []
+    for other in others:
+        if keyword and other.keyword and _same_words(keyword, other.keyword):
+            message = f"The keyword “{keyword}” is that of “{other.title or other.keyword}” too"
+        elif _alike(title, other.title) >= TITLE_LIKENESS_MAX:
+            message = f"The title “{title}” is nearly that of “{other.title}”"
+        else:
+            continue
+        fix = "give each article a search of its own, or make one of the two"
+        found.append(text.finding("cannibalization", message, fix, span=_headline_span(text, title), level=Level.WARN))
+    return found
+
+
+def _same_words(left: str, right: str) -> bool:
+    return bool(stems(left)) and set(content_stems(left) or stems(left)) == set(content_stems(right) or stems(right))
+
+
+def _alike(left: str, right: str) -> float:
+    ours, theirs = set(content_stems(left)), set(content_stems(right))
+    return len(ours & theirs) / len(ours | theirs) if len(ours) > 1 and theirs else 0.0
+
+
+def repetition_findings(text: ArticleText) -> list[Finding]:
+    """Paragraphs that stand in the text twice, word for word."""
+    first: dict[tuple[str, ...], int] = {}
+    found: list[Finding] = []
+    for section in text.sections:
+        for block in section.blocks:
+            tokens = tuple(word.lower() for word in words(block.text))
+            if len(tokens) < REPEATED_WORDS_MIN:
+                continue
+            if tokens not in first:
+                first[tokens] = text.source.line_of(block.start)
+                continue
+            message = f"The paragraph stands in line {first[tokens]} already"
+            span = text.source.line_span(block.start)
+            found.append(text.finding("text_repeated", message, "remove one of the two", span=span, level=Level.WARN))
+    return found

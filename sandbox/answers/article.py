@@ -5,15 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
+from itertools import takewhile
 from typing import Any
 from urllib.parse import urlsplit
 
 from sandbox.answers import Blocks
 from sandbox.answers.grammar import PURPOSES
-from sandbox.answers.lexicon import word_set
-from sandbox.answers.text import Passage, contains_phrase, digest, is_plural, pick
+from sandbox.answers.lexicon import DETERMINERS, FUNCTION_WORDS, VERBS, word_set
+from sandbox.answers.text import Passage, contains_phrase, digest, is_plural, pick, sentences, words
 
 UNNAMED_FIRMS = "many organizations"
+_COUNTING = frozenset({"a", "an", "each", "every", "one"})
+_COUNTED_WORDS_MAX = 4
+_DOERS = ("er", "or", "ist")
+_NO_DOERS = frozenset({"water", "paper", "power", "labor", "weather", "leather", "timber", "rubber", "silver"})
 _QUESTION_WORDS = re.compile(r"^(how|what|why|when|who|which|where|is|are|can|should|does|do)\b", re.IGNORECASE)
 _PLAIN_VERBS = word_set(
     """
@@ -26,7 +31,7 @@ _CLAUSE_VERBS = word_set(
     arrive arrives ask asks become becomes begin begins belong belongs bring brings choose chooses come comes compares
     contain contains depends explains fails finds follows gets gives goes happens helps include includes join joins
     keeps knows learns lets loses makes means moves needs pays reads requires remains says sees sells sends shows stays
-    takes tells uses waits wants
+    takes tells uses waits wants writes
     """
 )
 _AUDIENCE_BREAK = re.compile(r"\s+(?:at|in|of|for|from|with|on|within)\s+", re.IGNORECASE)
@@ -59,6 +64,7 @@ class ArticleFacts:
     passages: tuple[Passage, ...]
     names: tuple[str, ...]
     banned: tuple[str, ...]
+    naming: "Naming"
 
     @classmethod
     def of(cls, blocks: Blocks) -> "ArticleFacts":
@@ -82,6 +88,7 @@ class ArticleFacts:
             terms=tuple(spelled.in_text(term) for term in terms if term),
             passages=tuple(passages),
             names=tuple({str(organization["name"]).lower(), *(host.partition(".")[0] for host in hosts)} - {""}),
+            naming=Naming.of(passages),
             banned=tuple(str(phrase).lower() for phrase in (brief.get("voice") or {}).get("banned_phrases") or []),
         )
 
@@ -106,6 +113,59 @@ class ArticleFacts:
 def _order(names: tuple[str, ...], thing: str) -> tuple[str, ...]:
     """The order in which articles may use a thing: the same for all that know of each other."""
     return tuple(sorted(names, key=lambda name: digest(name, thing)))
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Which phrases need an article, as far as the passages tell: "the bank account", but "onboarding".
+
+    ``texts`` are the passages' sentences in small letters, ``counted`` the nouns that stand behind "a" or "each".
+    """
+
+    texts: tuple[str, ...]
+    counted: frozenset[str]
+
+    @classmethod
+    def of(cls, passages: Sequence[Passage]) -> "Naming":
+        said = [sentence for passage in passages for sentence in sentences(passage.text)]
+        texts = tuple(" ".join(words(sentence)).lower() for sentence in said)
+        return cls(texts, frozenset(noun for text in texts for noun in _counted_nouns(text.split())))
+
+    def in_sentence(self, phrase: str) -> str:
+        """The phrase as it stands in running text: with "the" where a single thing that can be counted is meant."""
+        return f"the {phrase}" if self.needs_article(phrase) else phrase
+
+    def needs_article(self, phrase: str) -> bool:
+        tokens = phrase.lower().split()
+        if not tokens or tokens[0] in DETERMINERS or is_plural(phrase) or phrase_kind(phrase) is not PhraseKind.NOUN:
+            return False
+        with_article, bare = _uses(self.texts, " ".join(tokens))
+        if with_article or bare:
+            return with_article > bare
+        return tokens[-1] in self.counted or (tokens[-1].endswith(_DOERS) and tokens[-1] not in _NO_DOERS)
+
+
+@lru_cache(maxsize=4096)
+def _uses(texts: tuple[str, ...], phrase: str) -> tuple[int, int]:
+    """How often the phrase stands behind a determiner and how often without; parts of longer nouns do not count."""
+    counts = [0, 0]
+    for text in texts:
+        for match in re.finditer(rf"(?<!\S){re.escape(phrase)}(?!\S)", text):
+            before, after = text[: match.start()].split()[-1:], text[match.end() :].split(maxsplit=1)[:1]
+            if all(word in FUNCTION_WORDS or word in VERBS for word in (*before, *after)):
+                counts[not before or before[0] not in DETERMINERS] += 1
+    return counts[0], counts[1]
+
+
+def _counted_nouns(tokens: Sequence[str]) -> set[str]:
+    """The last words of runs behind "a", "an", "each", "every" or "one", before the next function word or verb."""
+    found = set()
+    for place, token in enumerate(tokens):
+        if token in _COUNTING:
+            run = list(takewhile(lambda word: word not in FUNCTION_WORDS and word not in VERBS, tokens[place + 1 :]))
+            if 1 <= len(run) <= _COUNTED_WORDS_MAX:
+                found.add(run[-1])
+    return found
 
 
 @dataclass(frozen=True)
@@ -143,8 +203,11 @@ def read_heading(heading: str) -> tuple[str | None, str | None]:
         for template in purpose.headings:
             match = _heading_pattern(template).match(heading)
             if match is not None:
-                return name, match["kw"]
+                return name, _THE.sub("", match["kw"])
     return None, None
+
+
+_THE = re.compile(r"^the ", re.IGNORECASE)
 
 
 @cache
@@ -178,4 +241,5 @@ def phrase_kind(phrase: str) -> PhraseKind:
     if first in _PLAIN_VERBS and len(phrase.split()) > 1:
         return PhraseKind.VERB
     last = phrase.rsplit(maxsplit=1)[-1].lower() if phrase.split() else ""
-    return PhraseKind.CLAUSE if last in _CLAUSE_VERBS else PhraseKind.NOUN
+    is_clause = last in _CLAUSE_VERBS or (first in VERBS and first.endswith("s"))
+    return PhraseKind.CLAUSE if is_clause else PhraseKind.NOUN

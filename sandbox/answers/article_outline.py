@@ -84,7 +84,10 @@ def _fits_readers(facts: ArticleFacts, frame: str) -> bool:
 
 
 def _fill(facts: ArticleFacts, frame: str, subject: str | None = None) -> str:
-    return filled(frame, {"kw": subject or facts.keyword, "firms": facts.firms, "who": facts.people})
+    shown = facts.naming.in_sentence(subject or facts.keyword)
+    is_label = frame.startswith("{kw}:") or frame.endswith(": {kw}")
+    named = (subject or facts.keyword) if is_label else shown
+    return filled(frame, {"kw": named, "firms": facts.firms, "who": facts.people})
 
 
 def _purposes(facts: ArticleFacts) -> list[str]:
@@ -121,6 +124,7 @@ def _is_subject(facts: ArticleFacts, term: str) -> bool:
         and not contains_phrase(facts.keyword, term)
         and not any(character.isdigit() for character in term)
         and word_count(term) <= 5
+        and not (word_count(term) > 1 and term.split(maxsplit=1)[0].endswith("ing"))
     )
 
 
@@ -149,7 +153,7 @@ def _heading_frames(facts: ArticleFacts, name: str, subject: str) -> list[str]:
 
 def _points(facts: ArticleFacts, name: str, subject: str) -> list[str]:
     frames = shuffled(PURPOSES[name].points, facts.seed, name)[:2]
-    points = [starts_upper(filled(frame, {"term": subject})) for frame in frames]
+    points = [starts_upper(filled(frame, {"term": facts.naming.in_sentence(subject)})) for frame in frames]
     return [*points, starts_upper(facts.note)] if facts.note and name == "meaning" else points
 
 

@@ -22,6 +22,10 @@ _CONTINUES = re.compile(
     r"way|time|case|one|record|report|date|amount|order|supplier))\b",
     re.IGNORECASE,
 )
+_IS_AN_ANSWER = re.compile(r"^(?:yes|no|never|sure|sometimes|of course)\b\s*[,.]", re.IGNORECASE)
+_AUXILIARIES = frozenset(
+    {"is", "are", "was", "were", "can", "may", "must", "should", "will", "has", "have", "do", "does"}
+)
 _BULLET = re.compile(r"^\W+")
 _NAMES = word_set("monday tuesday wednesday thursday friday saturday sunday january february march april june july "
                   "august september october november december")  # fmt: skip
@@ -63,12 +67,20 @@ def stands_alone(sentence: str, names: Sequence[str]) -> bool:
         and _WORDS_MIN <= word_count(sentence) <= _WORDS_MAX
         and not _UNFIT.search(sentence.rstrip("."))
         and not _POINTS_BACK.match(sentence)
+        and not _IS_AN_ANSWER.match(sentence)
+        and has_verb(sentence)
         and not _PRONOUN_ALONE.match(sentence)
         and not _CONTINUES.search(sentence)
         and not is_unwelcome(sentence)
         and not any(name and name in lower for name in names)
         and not any(word in _NAMES for word in lower.rstrip(".").split())
     )
+
+
+def has_verb(sentence: str) -> bool:
+    """Whether it is a whole sentence, as far as a list of verbs and the ending of a third person tell."""
+    tokens = [token.strip(".,").lower() for token in sentence.split()]
+    return any(token in VERBS or token in _AUXILIARIES for token in tokens)
 
 
 def _embedded(sentence: str) -> str:

@@ -29,6 +29,13 @@ def choices_made(frame: str, *seed: object) -> str:
     return frame
 
 
+def first_choices(frame: str) -> str:
+    """The frame as it reads best: each choice's first option."""
+    while (match := _CHOICE.search(frame)) is not None:
+        frame = f"{frame[: match.start()]}{match[1].partition('|')[0]}{frame[match.end() :]}"
+    return frame
+
+
 def filled(frame: str, values: Mapping[str, str]) -> str:
     """A frame without choices, with its slots filled and its verbs in agreement. Raises KeyError for a slot without
     a value."""

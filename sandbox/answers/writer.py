@@ -7,7 +7,7 @@ from typing import Any
 from sandbox.answers import Blocks
 from sandbox.answers.article import ArticleFacts, PhraseKind, host_of, phrase_kind, purposes_of, read_heading
 from sandbox.answers.claims import claims_of, is_statement, section_of, stands_alone
-from sandbox.answers.frames import as_sentence, choices_made, filled, slots_of
+from sandbox.answers.frames import as_sentence, choices_made, filled, first_choices, slots_of
 from sandbox.answers.grammar import (
     CLAIM_FRAMES,
     OPENERS_OF_ADVICE,
@@ -51,11 +51,25 @@ _SENTENCES_MAX = 60
 _LIST_ITEMS = 4
 _KEYWORD_SHARE = 0.018
 _MASS_NOUN_ENDINGS = ("ing", "tion", "ment", "ance", "ity", "ware")
-_PAIRED_WORDS_MAX = 9
-_ARTICLES_PER_RETELLING = 4
-_CONNECTIVES = (", and", ", while", ";", ", just as")
+_PAIRED_WORDS_MAX = 11
+_ARTICLES_PER_RETELLING = 8
+_CONNECTIVES = (", and",)
+_THINGS = ("kw", "term", "term2")
 _REFUSALS = frozenset({"avoid", "resist", "decline", "never", "do", "stop", "pause", "question", "challenge", "doubt"})
-_CYCLE = ("claim", "term", "advice", "claim", "statement", "term", "source", "advice")
+_CYCLE = (
+    "claim",
+    "claim",
+    "term",
+    "claim",
+    "advice",
+    "claim",
+    "term",
+    "claim",
+    "statement",
+    "claim",
+    "source",
+    "advice",
+)
 
 
 @dataclass(frozen=True)
@@ -140,7 +154,7 @@ class SectionWriter:
         self._values = {"firms": facts.firms, "who": facts.people, "org": facts.organization}
 
     def write(self) -> list[dict[str, Any]]:
-        listed = self._list_block() if self._purpose.items and digest(self.task.seed, "list") % 4 else None
+        listed = self._list_block() if self._purpose.items and digest(self.task.seed, "list") % 2 else None
         words_left = self.task.words - (block_words(listed) if listed else 0)
         blocks = paragraph_blocks(self.sentences(max(words_left, _PARAGRAPH_WORDS)))
         if listed:
@@ -209,13 +223,17 @@ class SectionWriter:
     def _claim(self) -> Sentence | None:
         """A sentence of a passage retold; without one left, what two of a passage's phrases have to do."""
         if not self._claims:
-            return self._about_source()
+            return self._general("advice")
         passage, claim = self._claims.pop(0)
         kind = "stated claim" if is_statement(claim) and digest(self.task.seed, claim) % 3 else "claim"
         if host_of(passage.url) == self.task.facts.own_host and digest(self.task.seed, claim, "own") % 2:
             kind = "own claim"
         terms = (self.task.facts.keyword, *self.task.facts.terms)
-        return self._fresh(kind, {"claim": reworded(claim, self.task.seed, keeping=terms)}, passage.number)
+        told = reworded(claim, self.task.seed, keeping=terms)
+        # Two sections may come by the same sentence of two pages: they are not to say it alike.
+        if (digest(claim, "plain") + self.task.number) % 2:
+            return self._new_sentence(told, passage.number)
+        return self._fresh(kind, {"claim": told}, passage.number)
 
     def _about_source(self) -> Sentence | None:
         if not self._phrases:
@@ -236,18 +254,23 @@ class SectionWriter:
             core = self._made_with_term(frame)
             if core is None:
                 continue
-            opener = pick(self._ordered(openers)[:6], *seed) if digest(*seed, "opener") % 3 == 0 else ""
-            tail = pick(self._ordered(tails)[:7], *seed) if digest(*seed, "tail") % 4 < 3 else ""
-            if kind == "statement" and digest(*seed, "pair") % 3 < 2:
-                core, tail = self._paired(core), ""
+            opener = pick(self._ordered(openers)[:6], *seed) if digest(*seed, "opener") % 4 == 0 else ""
+            tail = pick(self._ordered(tails)[:5], *seed) if digest(*seed, "tail") % 4 == 0 else ""
+            if not opener and not tail and digest(*seed, "pair") % 8:
+                core = self._paired(core, kind)
+            wanted = [*self._terms]
             sentence = _joined(core, self._made_with_term(opener) or "", self._made_with_term(tail) or "")
+            # A tail that did not fit takes no term with it.
+            self._terms = [term for term in wanted if term in self._terms or not contains_phrase(sentence, term)]
             if sentence not in self.said:
                 return self._new_sentence(sentence)
         return None
 
-    def _paired(self, core: str) -> str:
-        """Two short statements in one sentence, as prose has them."""
-        frames = self._frames["statement"]
+    def _paired(self, core: str, kind: str) -> str:
+        """Two short pieces of advice, or statements, in one sentence, as prose has them."""
+        frames = self._frames[kind]
+        if core.split(maxsplit=1)[0] in _REFUSALS or any(slots_of(frame) for frame in frames[:1]):
+            return core
         other = self._made_with_term(frames[0]) or ""
         if not other or max(word_count(core), word_count(other)) > _PAIRED_WORDS_MAX or "," in f"{core}{other}":
             return core
@@ -260,8 +283,11 @@ class SectionWriter:
         if self.task.number != 1 + digest(facts.seed, "quote") % max(1, len(self.task.headings)) or self.task.variant:
             return None
         for passage in self._ranked:
+            if section_of(passage, self.task.headings) != self.task.number - 1:
+                continue
             for text in sentences(passage.text):
                 if _is_quotable(text, passage, facts) and facts.owns(text):
+                    self._claims = [one for one in self._claims if one[1].lower() != text.rstrip(".").lower()]
                     frame = self._ordered(QUOTE_FRAMES)[0]
                     return self._new_sentence(self._made_of(frame, {"quote": text.rstrip(".")}), passage.number)
         return None
@@ -276,16 +302,30 @@ class SectionWriter:
 
     def _made_of(self, frame: str, values: Mapping[str, str]) -> str:
         self._made += 1
-        return filled(choices_made(frame, self.task.seed, frame, self._made), {**self._values, **values})
+        chosen = self._chosen(frame)
+        named = {slot: self._named(text) if slot in _THINGS else text for slot, text in values.items()}
+        return filled(chosen, {**self._values, **named})
+
+    def _chosen(self, frame: str) -> str:
+        """Frames that are this article's own read as they were meant; what siblings use as well is varied."""
+        facts = self.task.facts
+        # One that knows of no sibling has them all the same, in another run perhaps.
+        is_own = facts.owns(frame) if facts.rivals else digest(facts.seed, frame) % 3 == 0
+        if is_own and not self.task.variant:
+            return first_choices(frame)
+        return choices_made(frame, self.task.seed, frame, self._made)
+
+    def _named(self, phrase: str) -> str:
+        return self.task.facts.naming.in_sentence(phrase)
 
     def _made_with_term(self, frame: str) -> str | None:
         """None for a frame that wants a term when none is left. A comma at its beginning is kept."""
-        chosen = choices_made(frame, self.task.seed, frame, self._made)
+        chosen = self._chosen(frame)
         values = dict(self._values)
         if "term" in slots_of(chosen):
             if not self._terms or phrase_kind(self._terms[0]) is not PhraseKind.NOUN:
                 return None
-            values["term"] = self._terms.pop(0)
+            values["term"] = self._named(self._terms.pop(0))
         return f"{',' if chosen.startswith(',') else ''} {filled(chosen.lstrip(', '), values)}" if chosen else ""
 
     def _new_sentence(self, text: str, passage: int | None = None) -> Sentence:
@@ -352,7 +392,8 @@ class SectionWriter:
             fresh = [claim for claim in fresh if not contains_phrase(claim, facts.keyword)]
         most = 1 + len(facts.rivals) // _ARTICLES_PER_RETELLING
         shared = [claim for claim in fresh if facts.rank(claim) <= most]
-        ordered = sorted(shared, key=lambda claim: (facts.rank(claim), digest(self.task.seed, claim)))
+        place_of = {claim: place for place, claim in enumerate(found)}
+        ordered = sorted(shared, key=lambda claim: (facts.rank(claim), place_of[claim]))
         return [(found[claim], claim) for claim in ordered]
 
     def _source_of(self, *terms: str) -> int | None:
@@ -435,7 +476,10 @@ def _phrase_pairs(task: SectionTask, ranked: Sequence[Passage], terms: Sequence[
     rounds: list[list[tuple[Passage, str, str]]] = []
     for passage in ranked:
         found = [phrase for phrase in noun_phrases(passage.text, words_max=3) if _is_name_of_things(phrase, heads)]
-        usable = [p for p in found if p.lower() not in unwanted and not contains_phrase(p, facts.keyword)]
+        # Each phrase is for one section, so that no two sections say the same of the same things.
+        count = len(task.headings)
+        here = [phrase for phrase in found if digest(_key(phrase)) % count == task.number % count]
+        usable = [p for p in here if p.lower() not in unwanted and not contains_phrase(p, facts.keyword)]
         ordered = sorted(usable, key=lambda phrase: (not facts.owns(phrase), digest(task.seed, phrase)))
         fresh = [phrase for phrase in ordered if _key(phrase) not in taken]
         for place, (first, second) in enumerate(zip(fresh[::2], fresh[1::2], strict=False)):

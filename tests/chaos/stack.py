@@ -23,7 +23,7 @@ from config import Settings
 from db.migrate import migrate
 from db.pool import Database
 from db.workflows import load_workflow
-from domain.settings import ActivityTimeouts, SpendSettings, StepSettings
+from domain.settings import ActivityTimeouts, SpendSettings, StepSettings, ValidationSettings
 from sandbox.postgres import RunningPostgres, remove_postgres, start_postgres
 from sandbox.processes import EXEC_TIED, wait_for_exit
 from sandbox.server import RunningSandbox
@@ -49,6 +49,8 @@ TIMEOUTS = ActivityTimeouts(
     sticky_seconds=1,
 )
 SPEND = SpendSettings(call_timeout_seconds=4)
+# Many workflows of one brief: that they want the same hubs is not what this is about.
+SAME_BRIEF_AGAIN = ValidationSettings(compares_workflows=False)
 FAMILIES = (
     ("harborline", "ledgerpilot", "payloom", "approvio"),
     ("tidewheel", "cogbase", "fleetpedal", "spokeward"),
@@ -178,7 +180,7 @@ class Stack:
             sandbox_url=self.sandbox.url,
             task_queue=f"chaos-{name}",
             timeouts=TIMEOUTS,
-            steps=StepSettings(spend=SPEND),
+            steps=StepSettings(spend=SPEND, validation=SAME_BRIEF_AGAIN),
             postgres_connections_max=16,
             drain_seconds=10,
             llm_api_key=None,

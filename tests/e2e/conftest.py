@@ -27,7 +27,7 @@ from commands.runs import run_arguments
 from config import Settings
 from db.pool import Database
 from db.workflows import load_workflow
-from domain.settings import ActivityTimeouts
+from domain.settings import ActivityTimeouts, StepSettings, ValidationSettings
 from domain.states import LEGAL_TRANSITIONS, State
 from sandbox.postgres import RunningPostgres
 from sandbox.processes import EXEC_TIED, end_child, wait_for_exit
@@ -194,6 +194,7 @@ def settings_for(database_dsn: str, temporal: RunningTemporal, sandbox: RunningS
         task_queue=f"e2e-{uuid4()}",
         timeouts=TIMEOUTS,
         drain_seconds=30,
+        steps=StepSettings(validation=ValidationSettings(compares_workflows=False)),
         llm_api_key=None,
         OPENROUTER_API_KEY=None,
         OPENAI_API_KEY=None,

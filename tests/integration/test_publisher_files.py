@@ -72,6 +72,7 @@ async def test_site_is_whole_and_every_link_in_it_resolves(tmp_path: Path) -> No
     assert names == {
         "index.html",
         "sitemap.xml",
+        "feed.xml",
         "manifest.json",
         *(f"{slug}{end}" for slug in slugs for end in (".html", ".md")),
     }
@@ -361,3 +362,12 @@ async def test_killed_publisher_leaves_whole_files_and_the_next_one_goes_on(tmp_
     await FilesPublisher(tmp_path).publish(request_of(HUB.document()))
     await FilesPublisher(tmp_path).finish(WORKFLOW_ID, site())
     assert (await FilesPublisher(tmp_path).publish(request_of(HUB.document()))).state is PublicationState.UNCHANGED
+
+
+async def test_feed_goes_with_what_it_told_of(tmp_path: Path) -> None:
+    await publish_all(tmp_path)
+    feed = tmp_path / SITE / "feed.xml"
+    assert feed.read_text().count("<entry>") == len(documents())
+    await FilesPublisher(tmp_path).finish(WORKFLOW_ID, site(documents=[]))
+    assert not feed.exists()
+    assert "feed.xml" not in (tmp_path / SITE / "index.html").read_text()

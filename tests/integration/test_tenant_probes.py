@@ -25,11 +25,13 @@ import pytest
 from pydantic import BaseModel
 
 import db
-from db import plans, reconciliation, spend, workflows
+from db import pages, plans, reconciliation, spend, workflows
 from db.pool import Connection, Database
 from domain.errors import PipelineError
 from domain.money import Usage
+from domain.pages import KeptAnswer
 from domain.plans import PlanChange
+from domain.progress import WorkflowRef
 from domain.reconciliation import ResolutionKind
 from domain.spend import NewAttempt, ProviderRequest
 from domain.states import State, Step
@@ -137,7 +139,7 @@ BY_NAME: dict[str, Callable[[Names], Any]] = {
 }
 BY_TYPE: dict[Any, Any] = {
     str: "a", int: 1, float: 0.001, bool: True, Decimal: Decimal(1), date: date(2025, 1, 1), Any: None,
-    datetime: datetime(2025, 1, 1, tzinfo=UTC), dict: {}, type(None): None, object: {},
+    datetime: datetime(2025, 1, 1, tzinfo=UTC), dict: {}, type(None): None, object: {}, bytes: b"x",
 }  # fmt: skip
 # Where names and types are not enough: arguments by function, the rest as above.
 BY_FUNCTION: dict[str, dict[str, Callable[[Names], Any]]] = {
@@ -149,12 +151,22 @@ BY_FUNCTION: dict[str, dict[str, Callable[[Names], Any]]] = {
     "db.articles.set_article_state": {"state": lambda _: "FAILED"},
     "db.articles.store_outline": {"revision": lambda _: 2},
     "db.publications.store_result": {"state": lambda _: "PUBLISHED"},
+    "db.publications.keep_external_id": {"instead_of": lambda _: None},
+    "db.publications.begin_change": {"state": lambda _: "UNPUBLISHING", "change_id": lambda n: n.id("id")},
+    "db.publications.end_change": {"state": lambda _: "UNPUBLISHED", "change_id": lambda n: n.id("id")},
+    "db.publications.is_in_change": {"change_id": lambda n: n.id("id")},
+    "db.publications.take_up": {"attempt_id": lambda _: uuid4()},
+    "db.publications.is_newest_attempt": {"attempt_id": lambda n: n.id("id")},
+    "db.publications.store_event": {"event": lambda _: "UNPUBLISHED", "event_id": lambda _: uuid4()},
+    "db.keyword_vectors.load_vectors": {"texts": lambda _: ["a"]},
+    "db.keyword_vectors.load_organization_vectors": {"texts": lambda _: ["a"]},
+    "db.keyword_vectors.store_vectors": {"vectors": lambda _: {"b": [1.0]}},
     "db.workflows.set_failure": {"failure": lambda _: None},
     "authorize_attempts": {"asks": lambda n: [spend._ask_facts(n.ask())]},
     "dispatch_attempt": {"attempt_id": lambda n: n.id("reserved")},
     "store_answer": {"usage": lambda _: {"prompt_tokens": 1, "completion_tokens": 1}},
     "reject_answer": {"attempt_id": lambda n: n.id("settled")},
-    "db.keywords.decide_keyword": {"text": lambda _: "a"},
+    "db.reminders.load_waiting": {"workflow_ids": lambda n: [n.id("waiting")]},
     "db.reconciliation.due_attempts": {"kinds": lambda _: list(ResolutionKind)},
     "db.plans.find_organizations": {"text": lambda n: n.domain},
     "db.cost_reports.drift_records": {"share_max": lambda _: Decimal(0), "usd_max": lambda _: Decimal(0)},
@@ -337,14 +349,22 @@ ROWS = {
     "step_outputs": "workflow, tenant, 'icp', 4, '{}', '{\"level\": \"pass\"}'",
     "web_pages": "page, workflow, tenant, 'a', 'a', true, 'a', '[]', '[]', 'a'",
     "site_reads": "workflow, tenant, 'a', 4, 1",
-    "seed_candidates": "workflow, tenant, 4, '[{\"a\": 1}]'",
+    "seed_candidates": 'workflow, tenant, 4, \'[{"a": 1}]\', \'[{"code": "a"}]\'',
     "keywords": "keyword, workflow, tenant, 1, 'a', 0.5, 'a', '[{\"url\": \"a\"}]'",
+    "seed_reviews": "decision, workflow, tenant, 4, 'reject', 'a', 'no'",
+    "keyword_decisions": "decision, workflow, tenant, 1, 'a', 'approved', false",
+    "reminders": "reminder, workflow, tenant, 'ICP_FAILED', 4, 1, '2025-01-01'",
     "keyword_clusters": "cluster, workflow, tenant, 4, 1, 'a', 'a', '[]'",
     "articles": "article, workflow, tenant, cluster, 1, 'a', 'hub', 'WRITING', 'a'",
     "article_revisions": "article, tenant, 1, 4, '{}'",
     "article_sections": "article, tenant, 1, 1, 4, id, '{}'",
     "article_approvals": "article, tenant, workflow, 'a', 'a', transition",
-    "publications": "publication, article, workflow, tenant, 'files', 'publish', 'a', 'a', 'PENDING', 4",
+    "cited_pages": "page, tenant, workflow, article, id, 0, 'a', 'a', 'a', '[\"a\"]'",
+    "publications": "publication, article, workflow, tenant, 'files', 'publish', 'a', 'a', 'PENDING', 4, id, id",
+    "publication_events": "page, publication, workflow, tenant, 'UNPUBLISHED', 'a'",
+    "keyword_vectors": "workflow, tenant, 'openai/gpt-4o-mini', 'a', '{1}'",
+    "kept_answers": "id, tenant, workflow, 'a', 200, 'a', 'x', 1",
+    "cluster_overrides": "id, cluster, workflow, tenant, 'a', '[]', 'a', 'a'",
 }
 COLUMNS = {
     "step_outputs": "workflow_id, organization_id, step, claim, output, verdict",
@@ -352,18 +372,29 @@ COLUMNS = {
         "page_id, workflow_id, organization_id, site, url, is_own_site, title, headings, passages, content_text"
     ),
     "site_reads": "workflow_id, organization_id, site, claim, pages_read",
-    "seed_candidates": "workflow_id, organization_id, claim, keywords",
+    "seed_candidates": "workflow_id, organization_id, claim, keywords, notes",
     "keywords": "keyword_id, workflow_id, organization_id, position, text, score, intent, sources",
+    "seed_reviews": "decision_id, workflow_id, organization_id, shown_version, kind, actor, feedback",
+    "keyword_decisions": "decision_id, workflow_id, organization_id, position, text, decision, is_own",
+    "reminders": "reminder_id, workflow_id, organization_id, state, version, number, waiting_since",
     "keyword_clusters": "cluster_id, workflow_id, organization_id, claim, position, hub, intent, spokes",
     "articles": "article_id, workflow_id, organization_id, cluster_id, position, keyword, role, state, slug",
     "article_revisions": "article_id, organization_id, revision, claim, outline",
     "article_sections": "article_id, organization_id, revision, section, claim, attempt_id, content",
     "article_approvals": "article_id, organization_id, workflow_id, content_hash, approved_by, transition_id",
-    "publications": (
-        "publication_id, article_id, workflow_id, organization_id, target, mode, slug, content_hash, state, claim"
+    "cited_pages": (
+        "cited_page_id, organization_id, workflow_id, article_id, attempt_id, position, cited_url, url, title, passages"
     ),
+    "publications": (
+        "publication_id, article_id, workflow_id, organization_id, target, mode, slug, content_hash, state, claim,"
+        " change_id, attempt_id"
+    ),
+    "publication_events": "event_id, publication_id, workflow_id, organization_id, event, actor",
+    "keyword_vectors": "workflow_id, organization_id, model, text, vector",
+    "kept_answers": "answer_id, organization_id, workflow_id, url, status, content_type, body, fresh_seconds",
+    "cluster_overrides": "decision_id, cluster_id, workflow_id, organization_id, hub, overridden, actor, reason",
 }
-IDS_IN_ROWS = ("page", "keyword", "cluster", "publication", "transition", "id")
+IDS_IN_ROWS = ("page", "keyword", "cluster", "publication", "transition", "decision", "reminder", "id")
 
 
 async def insert_row(connection: Connection, table: str, names: Names) -> None:
@@ -384,6 +415,10 @@ async def _at_work(database: TenantDatabase, domain: str) -> MadeWorkflow:
         await workflows.create_workflow(connection, new)
         created = MadeWorkflow(new.workflow_id, new.organization_id, name=new.name)
         return await walk(connection, created, legal_path(State.ICP_PROCESSING))
+
+
+def again_ref(workflow: MadeWorkflow) -> WorkflowRef:
+    return WorkflowRef(workflow_id=workflow.workflow_id, organization_id=workflow.organization_id)
 
 
 async def furnish(database: TenantDatabase, make_workflow: MakeWorkflow, domain: str) -> Names:
@@ -414,10 +449,12 @@ async def furnish(database: TenantDatabase, make_workflow: MakeWorkflow, domain:
     async with database.app.transaction(again.organization_id) as connection:
         for table in ROWS:
             await insert_row(connection, table, names)
+        await pages.store_kept_answer(connection, again_ref(again), KeptAnswer(url="a", status=200, body=b"x"))
         await workflows.raise_cap(
             connection, again.workflow_id, again.organization_id, Decimal(2), decision_id=uuid4(), actor="a person"
         )
     frozen = await make_workflow(State.CREATED, domain=domain)
+    names.ids["waiting"] = (await make_workflow(State.ICP_FAILED, domain=domain)).workflow_id
     async with database.operator.transaction(again.organization_id) as connection:
         for freeze_or_thaw in (reconciliation.freeze_scope, reconciliation.thaw_scope):
             await freeze_or_thaw(

@@ -327,7 +327,7 @@ async def test_requests_to_one_host_keep_their_distance(sites: Sites) -> None:
         (page("Acme", body="<p>Loading…</p>"), "has no readable text"),
         ("", "has no readable text"),
         ("<html><body><div id=root></div><script>draw()</script></body></html>", "has no readable text"),
-        ("x" * 5_000_000, "is larger than 2000000 bytes"),
+        ("x" * 5_000_000, "has no readable text in its first 2000000 bytes"),
         ((302, {"Location": "/"}, ""), "redirects in a loop"),
         ((302, {"Location": "http://127.0.0.1:1/"}, ""), "is refused"),
         ((302, {"Location": "http://169.254.169.254/latest/meta-data"}, ""), "IP address '169.254.169.254' is refused"),

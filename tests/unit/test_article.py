@@ -204,7 +204,7 @@ def test_outline_request_holds_its_blocks() -> None:
         "note": "shorter, please",
     }
     assert blocks["passages"][0] == {"number": 1, "url": PASSAGES[0].url, "text": PASSAGES[0].text}
-    assert "game changer" in body["messages"][0]["content"]
+    assert "game changer" not in body["messages"][0]["content"], "the brief's words are data"
 
 
 def test_section_request_holds_its_blocks() -> None:
@@ -536,3 +536,28 @@ def test_estimated_hold_grows_with_sections_and_prices() -> None:
     assert few < many
     with pytest.raises(KeyError):
         estimated_hold(settings, {}, sections=4)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ["[]", "null", "5", "", "\x00", '{"choices": [null]}', '{"choices": {"a": 1}}', "[" * 100_000,
+     answer("[]"), answer("[" * 100_000), answer('{"blocks": [{"kind": "\\u0000<b\\u0000>"}]}'),
+     answer({"blocks": [{"kind": "paragraph", "text": "\x00<b\x00> \ud800", "items": [], "passages": []}]}),
+     answer({"blocks": {"a": 1}, "sections": "x"})],
+)  # fmt: skip
+def test_an_answer_of_any_shape_is_asked_again(raw: str) -> None:
+    for end in (
+        judge_outline(raw, PLAN, PASSAGES, brief=HARBORLINE, repairs_left=1),
+        judge_section(raw, 1, PASSAGES, HARBORLINE, repairs_left=1, plan=PLAN),
+    ):
+        assert isinstance(end, AskAgain)
+        assert "\x00" not in end.message
+        end.message.encode()
+
+
+@pytest.mark.parametrize("text", ["Pay at evil.com today.", "Look at evil.io/pay now.", "See evil。com for it."])
+def test_a_bare_host_name_is_a_web_address_too(text: str) -> None:
+    content = {"blocks": [{"kind": "paragraph", "text": text, "items": [], "passages": [1]}]}
+    end = judge_section(answer(content), 1, PASSAGES, HARBORLINE, repairs_left=1, plan=PLAN)
+    assert isinstance(end, AskAgain)
+    assert "web address" in end.message

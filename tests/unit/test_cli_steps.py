@@ -222,7 +222,7 @@ def test_what_the_steps_gave() -> None:
         Step.VALIDATION: {
             "clusters": [
                 {"hub": "a", "is_valid": True, "reasons": []},
-                {"hub": "b", "is_valid": False, "reasons": [{"message": "means the same as a"}]},
+                {"hub": "b", "is_valid": False, "reasons": [{"message": '"b" falls, means the same as "a"'}]},
             ]
         },
     }
@@ -233,7 +233,7 @@ def test_what_the_steps_gave() -> None:
         "1 site (b.example could not be read), 5 pages read, 41 seed keywords",
         "0 of 0 approved",
         "2 clusters, 7 keywords, 1 left over",
-        '1 of 2 valid: "b" falls, means the same as a',
+        '1 of 2 valid: "b" falls, means the same as "a"',
         '1 of 2 passed their gates: "keyword 2": too thin',
         "1 page",
     ]

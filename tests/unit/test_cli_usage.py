@@ -15,7 +15,7 @@ import starter
 ROOT = Path(starter.__file__).parent
 COMMANDS = (
     *("demo", "up", "doctor", "start", "status", "watch", "list", "cancel", "retry", "raise-cap"),
-    *("review", "approve", "redo", "show", "preview", "history", "articles", "costs"),
+    *("review", "approve", "redo", "show", "preview", "export", "history", "articles", "costs"),
 )
 DESCRIPTION = (
     "We sell accounts payable automation to mid-size distributors that drown in paper invoices at every "
@@ -188,6 +188,7 @@ NEED_SERVERS = (
     ["articles", "abcd"],
     ["show", "abcd", "icp"],
     ["preview", "abcd"],
+    ["export", "abcd"],
     ["review", "abcd", "--approve-all"],
     ["approve", "abcd"],
     ["redo", "abcd", "1", "--note", "shorter"],

@@ -3,6 +3,7 @@
 import itertools
 import random
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -195,3 +196,46 @@ def test_a_thousand_keywords_take_seconds() -> None:
     began = time.perf_counter()
     clustered([Keyword(text=text, volume=len(text)) for text in many])
     assert time.perf_counter() - began < 10
+
+
+def naive_linkage(similarities: Any, threshold: float) -> list[list[int]]:
+    """The definition, without any of the bookkeeping."""
+    groups = [[position] for position in range(len(similarities))]
+    while len(groups) > 1:
+        pairs = [
+            (-round(float(similarities[np.ix_(one, other)].mean()), 6), one[0], other[0], one, other)
+            for one, other in itertools.combinations(sorted(groups), 2)
+        ]
+        mean, _, _, one, other = min(pairs)
+        if -mean < threshold:
+            break
+        groups = [group for group in groups if group not in (one, other)] + [sorted(one + other)]
+    return sorted(groups)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(0, 14), st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 20]), st.sampled_from([0.0, 0.3, 0.5, 0.7])
+)
+def test_average_linkage_is_its_definition(count: int, seed: int, values: int, threshold: float) -> None:
+    """Also where many similarities are equal."""
+    drawn = np.random.default_rng(seed).integers(0, values + 1, (count, count)) / values
+    symmetric = np.triu(drawn, 1) + np.triu(drawn, 1).T + np.eye(count)
+    assert average_linkage(symmetric, threshold) == naive_linkage(symmetric, threshold)
+
+
+def test_what_is_equally_alike_is_cut_into_clusters_rather_than_left_alone() -> None:
+    trades = [f"{first}{second}" for first in "abcde" for second in "fghijk"]
+    many = [Keyword(text=f"invoice approval software {trade}", volume=9) for trade in trades]
+    clustering = clustered(many)
+    assert len(clustering.leftovers) <= len(many) / 4
+    assert all(len(one.spokes) <= SETTINGS.spokes_max for one in clustering.clusters)
+    assert sorted(texts_of(clustering)) == sorted(keyword.text for keyword in many)
+
+
+def test_a_thousand_keywords_that_are_all_alike_take_seconds() -> None:
+    many = [Keyword(text=f"invoice approval software {number:04}") for number in range(1000)]
+    began = time.perf_counter()
+    clustering = clustered(many)
+    assert time.perf_counter() - began < 20
+    assert sorted(texts_of(clustering)) == sorted(keyword.text for keyword in many)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,7 +15,14 @@ from domain.icp import build_request
 from domain.money import ModelPrice
 from domain.pages import Page, numbered_passages
 from domain.progress import CallKind
-from domain.settings import SpendSettings, StepSettings
+from domain.settings import (
+    CompetitorSettings,
+    Embeddings,
+    KeywordDataSettings,
+    SpendSettings,
+    StepSettings,
+    with_embeddings,
+)
 from domain.spend import request_hold
 
 SONAR, MINI = "perplexity/sonar", "openai/gpt-4o-mini"
@@ -154,3 +162,64 @@ def test_the_models_are_those_of_every_route() -> None:
 def test_dearer_prices_make_a_dearer_forecast() -> None:
     dear = {**PRICES, MINI: price(MINI, "1.5", "6")}
     assert forecast(a_brief(), StepSettings(), dear).expected_usd > of(a_brief()).expected_usd
+
+
+# Keyword data and embeddings -----------------------------------------------------------------------------------------
+
+SITE, SUGGESTIONS, DIFFICULTY = (
+    f"dataforseo/{name}" for name in ("keywords_for_site", "keyword_suggestions", "bulk_keyword_difficulty")
+)
+EMBEDDING = "openai/text-embedding-3-small"
+ALL_PRICES = {
+    **PRICES,
+    **{
+        endpoint: price(endpoint, "0", "0", "0.01").model_copy(update={"usd_per_search": Decimal("0.0001")})
+        for endpoint in (SITE, SUGGESTIONS, DIFFICULTY)
+    },
+    EMBEDDING: price(EMBEDDING, "0.02", "0"),
+}
+
+
+def with_data(**changes: Any) -> StepSettings:
+    data = KeywordDataSettings(is_enabled=True, **changes)
+    return StepSettings(competitor=CompetitorSettings(keyword_data=data))
+
+
+def test_keyword_data_is_forecast_by_its_sites_phrases_and_rows() -> None:
+    settings = with_data(endpoints=("keywords_for_site", "keyword_suggestions", "bulk_keyword_difficulty"))
+    brief = a_brief(competitors=[f"https://c{number}.example" for number in range(4)])
+    found = forecast(brief, settings, ALL_PRICES)
+    lines = {line.model: line for line in found.lines if line.kind is CallKind.KEYWORD_DATA}
+    assert {model: line.calls for model, line in lines.items()} == {SITE: 4, SUGGESTIONS: 2, DIFFICULTY: 1}
+    assert lines[SITE].worst_usd == Decimal("0.02") * 4  # the hold that the database computes
+    assert lines[SUGGESTIONS].worst_usd == Decimal("0.015") * 2
+    assert lines[DIFFICULTY].worst_usd == Decimal("0.019")
+    assert all(line.expected_usd < line.worst_usd < line.worst_with_repairs_usd for line in lines.values())
+    without = forecast(brief, StepSettings(), ALL_PRICES)
+    assert found.worst_usd - without.worst_usd == sum(line.worst_usd for line in lines.values())
+    assert found.article_expected_usd == without.article_expected_usd
+
+
+def test_keyword_data_is_no_line_where_there_is_no_account_or_no_market() -> None:
+    assert CallKind.KEYWORD_DATA not in {line.kind for line in of(a_brief()).lines}
+    no_market = forecast(a_brief(country="DE", locale="en-US"), with_data(), ALL_PRICES)
+    assert CallKind.KEYWORD_DATA not in {line.kind for line in no_market.lines}
+
+
+def test_an_endpoint_without_a_price_is_named() -> None:
+    with pytest.raises(BadInputError, match=f"no price is known for {SITE}, which the competitor step asks"):
+        forecast(a_brief(), with_data(), PRICES)
+
+
+def test_paid_embeddings_are_forecast_and_local_ones_cost_nothing() -> None:
+    paid = with_embeddings(StepSettings(), Embeddings.PROVIDER, EMBEDDING)
+    [line] = [line for line in forecast(a_brief(), paid, ALL_PRICES).lines if line.kind is CallKind.EMBEDDINGS]
+    assert (line.step, line.model, line.calls) == ("clustering", EMBEDDING, 2)
+    assert 0 < line.expected_usd < line.worst_usd < Decimal("0.001")
+    local = with_embeddings(StepSettings(), Embeddings.LOCAL, "some local model")
+    assert CallKind.EMBEDDINGS not in {one.kind for one in forecast(a_brief(), local, PRICES).lines}
+
+
+def test_the_models_are_those_of_every_call() -> None:
+    both = with_embeddings(with_data(), Embeddings.PROVIDER, EMBEDDING)
+    assert models_of(both) == (SONAR, MINI, SITE, DIFFICULTY, EMBEDDING)

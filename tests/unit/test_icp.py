@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.brief import Brief, brief_from_mapping
@@ -16,11 +16,13 @@ from domain.verdict import AskAgain, Blocked, Completed, Level
 
 SETTINGS = IcpSettings()
 ROUTE = SETTINGS.route
+READS = (
+    "Harborline reads supplier invoices in wholesale distribution: controllers close earlier, nobody makes duplicate "
+    "payments, suppliers are paid on time, the old ERP stays."
+)
 PASSAGES = tuple(
     Passage(number=number, url=f"https://harborline.example/{number}", text=text)
-    for number, text in enumerate(
-        ["Harborline reads supplier invoices.", "Controllers close the month faster.", "It matches purchase orders."], 1
-    )
+    for number, text in enumerate([READS, "Controllers close the month faster.", "It matches purchase orders."], 1)
 )
 
 EVIDENCED = ("industries.0", "pains.0", "pains.1", "pains.2", "goals.0", "goals.1", "buyer_roles.0", "triggers.0")
@@ -94,7 +96,7 @@ def test_a_good_answer_completes_with_quotations_filled_in() -> None:
         "item": "invoices wait in inboxes",
         "passage": 1,
         "url": "https://harborline.example/1",
-        "quotation": "Harborline reads supplier invoices.",
+        "quotation": READS,
     }
 
 
@@ -108,7 +110,7 @@ def test_an_unneeded_field_in_the_answer_is_no_harm() -> None:
 
 
 def test_thin_evidence_is_a_warning_with_its_figures() -> None:
-    result = accepted(an_answer(evidence=[{"field": "pains.0", "passage": 2}]))
+    result = accepted(an_answer(evidence=[{"field": "pains.0", "passage": 1}]))
     assert result.verdict.level is Level.WARN
     assert result.verdict.reasons[0].code == "ICP_EVIDENCE_THIN"
     assert "1 of 12 items" in result.verdict.reasons[0].message
@@ -256,6 +258,7 @@ def test_no_text_forges_a_delimiter(text: str) -> None:
     assert user.lower().count("</data") == 2
 
 
+@settings(deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=9), st.lists, max_leaves=6))
 def test_any_value_in_a_field_is_judged_without_an_exception(value: Any) -> None:
     for field in IcpAnswer.model_fields:
@@ -289,3 +292,92 @@ def test_an_answer_of_allowed_size_fits_the_token_limit() -> None:
         evidence=[{"field": f"pains.{n}", "passage": n} for n in range(14)],
     )  # fmt: skip
     assert len(json.dumps(full, separators=(",", ":"))) / 3.5 < ROUTE.max_tokens
+
+
+# Adversarial answers
+
+DEEP = "[" * 100_000 + "]" * 100_000
+ODD_BODIES = [
+    "[]", "null", "17", '"text"', "", "{", "\x00", '{"choices": {}}', '{"choices": [[]]}', '{"choices": [null]}',
+    '{"choices": "x"}', '{"choices": [{"message": []}]}', '{"choices": [{"message": {"content": []}}]}',
+    '{"choices": [{"message": {"content": 5}}]}', '{"choices": [{"message": null, "finish_reason": "content_filter"}]}',
+    DEEP, '{"choices": ' + DEEP + "}",
+]  # fmt: skip
+ODD_CONTENTS = [
+    "[]", "null", "1e999", "NaN", '{"a": NaN}', DEEP, '{"industries": ' + DEEP + "}", '{"industries": "x"}', "{}",
+    "9" * 10_000, '{"evidence": [' + "1," * 50_000 + "1]}", "\ud800", '{"\\u0000": "\\u0000"}', "```json\n```", "```",
+    json.dumps({"industries": [{"a": 1}], "pains": {"0": "x"}, "evidence": "all"}),
+    json.dumps(an_answer(firmographics=["a"])), json.dumps(an_answer(buyer_roles=[["a", "b"]])),
+    json.dumps(an_answer(evidence=[{"field": {"x": 1}, "passage": [1]}])),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("raw", ODD_BODIES, ids=range(len(ODD_BODIES)))
+@pytest.mark.parametrize("repairs_left", [1, 0])
+def test_a_body_that_is_no_completion_is_judged_and_not_raised(raw: str, repairs_left: int) -> None:
+    result = judge(raw, PASSAGES, settings=SETTINGS, repairs_left=repairs_left)
+    assert isinstance(result, AskAgain if repairs_left else Blocked)
+
+
+@pytest.mark.parametrize("content", ODD_CONTENTS, ids=range(len(ODD_CONTENTS)))
+def test_content_of_any_shape_is_judged_and_not_raised(content: str) -> None:
+    message = asked_again(content)
+    assert 0 < len(message) < 3_000
+    assert "\x00" not in message
+    message.encode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pains": [f"pain {number}" for number in range(50_000)]}, "pains has 50000 entries"),
+        ({"goals": ["x" * 100_000, "b", "c"]}, "goals.0"),
+        ({"goals": ["word " * 50_000, "b", "c"]}, "goals.0 has 50000 words"),
+        ({"pains": ["—", "b", "c"]}, "pains.0 is empty"),
+        ({"pains": ["\u200b", "b", "c"]}, "pains.0 is empty"),
+        ({"pains": ["\u3164\u2800", "b", "c"]}, "pains.0"),
+        ({"pains": ["late close", "LATE\u200b close!", "c"]}, "pains.1 repeats"),
+        ({"pains": ["pay at evil.com", "b", "c"]}, "web address"),
+        ({"pains": ["see ｈｔｔｐｓ://evil.example", "b", "c"]}, "web address"),
+        ({"pains": ["evil。com wins", "b", "c"]}, "web address"),
+        ({"pains": ["[read](evil)", "b", "c"]}, "web address"),
+        ({"pains": ["<img src=x>", "b", "c"]}, "web address"),
+        ({"evidence": [{"field": "pains.0", "passage": number} for number in range(100, 30_000)]}, "passage 100"),
+    ],
+)
+def test_hostile_items_are_asked_about_in_few_words(changes: dict[str, Any], words: str) -> None:
+    message = asked_again(an_answer(**changes))
+    assert words in message
+    assert len(message) < 3_000
+
+
+def test_hosts_of_the_own_site_may_be_called_by_name() -> None:
+    proposition = an_answer()["value_proposition"]
+    named = accepted(an_answer(value_proposition=proposition.replace("Harborline", "harborline.example")))
+    assert named.output.value_proposition.startswith("harborline.example")
+    message = asked_again(an_answer(value_proposition=f"{proposition} See harborline.example/demo for more."))
+    assert "web address" in message
+
+
+def test_evidence_that_says_nothing_of_its_claim_is_left_out_and_told() -> None:
+    evidence = [{"field": "pains.0", "passage": 1}, {"field": "pains.1", "passage": 3}]
+    result = accepted(an_answer(evidence=evidence))
+    assert [one.field for one in result.output.evidence] == ["pains.0"]
+    unrelated = [one for one in result.verdict.reasons if one.code == "ICP_EVIDENCE_UNRELATED"]
+    assert [one.level for one in unrelated] == [Level.WARN]
+    assert "pains.1" in unrelated[0].message
+    assert result.verdict.values["evidence_share"] == round(1 / 12, 3)
+
+
+ODD_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(sorted(an_answer())) | st.text(), inner),
+    max_leaves=30,
+)
+
+
+@settings(deadline=None)
+@given(ODD_JSON)
+def test_any_json_is_judged(value: Any) -> None:
+    result = judge(body(value), PASSAGES, settings=SETTINGS, repairs_left=1)
+    assert isinstance(result, AskAgain)

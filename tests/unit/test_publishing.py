@@ -1,5 +1,6 @@
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from domain.assembly import Document, content_hash
 from domain.brief import Organization, PublishMode
+from domain.publication_feed import render_feed
 from domain.publication_site import (
     DEMO_NOTICE,
     DRAFT_NOTICE,
@@ -30,6 +32,7 @@ from domain.publication_site import (
     render_sitemap,
     script_json,
 )
+from domain.publication_style import DARK, LIGHT
 from domain.publishing import PublicationRequest, publication_request, site_description
 from tests.unit.quality.samples import HARBORLINE, HUB, SAMPLES, WORKFLOW_ID
 
@@ -103,7 +106,7 @@ def test_page_is_free_of_html_errors_and_asks_nothing_of_other_hosts(name: str) 
     page = render_page(request_of(SAMPLES[name].document(), is_demo_text=True), DATES)
     assert strict_errors(page) == []
     assert page.count("<h1>") == 1
-    assert not re.search(r'\ssrc=|<link rel="(?!canonical)|@import|url\(|<iframe|<form', page)
+    assert not re.search(r'\ssrc=|<link rel="(?!canonical|alternate)|@import|url\(|<iframe|<form', page)
     assert "<script>" not in page
 
 
@@ -222,14 +225,14 @@ def test_index_shows_spokes_below_their_hub() -> None:
         "invoice-approval-workflow",
         "sourdough-production-planning",
     ]
-    assert "4 articles, 2 topics" in page
+    assert "4 articles in 2 topics" in page
     hub = page[page.index('<section class="topic">') : page.index("</section>")]
     assert hub.count("<li>") == 2
 
 
 def test_index_shows_a_spoke_without_its_hub_by_itself() -> None:
     page = render_index(manifest_of("three-way matching"))
-    assert "1 article, 1 topic" in page
+    assert "1 article<" in page
     assert 'href="three-way-matching.html"' in page
 
 
@@ -286,3 +289,139 @@ def test_overview_shows_every_site_with_its_articles() -> None:
 
 def test_ids_are_kept_as_they_are() -> None:
     assert manifest_of(*AP_NAMES).workflow_id == UUID("6a0f2c54-0a58-4f1c-9a35-0d0c4f7f6b11")
+
+
+# --- the feed ---
+
+ATOM = "{http://www.w3.org/2005/Atom}"
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+def dated(manifest: Manifest, **changes: Any) -> Manifest:
+    """As the publisher leaves it: each article a day younger than the one before."""
+    entries = (
+        one.model_copy(
+            update={"published_at": PUBLISHED_AT.replace(day=5 + place), "modified_at": CHANGED_AT, **changes}
+        )
+        for place, one in enumerate(manifest.articles)
+    )
+    return manifest.model_copy(update={"articles": tuple(entries)})
+
+
+def feed_of(manifest: Manifest) -> ET.Element:
+    text = render_feed(manifest)
+    assert text is not None
+    return ET.fromstring(text)  # noqa: S314 -- our own text
+
+
+def feed_errors(feed: ET.Element) -> list[str]:
+    """What RFC 4287 demands of a feed and its entries (4.1.1, 4.1.2, 4.2.7.2), with ids that are told apart."""
+    errors: list[str] = []
+    for element in (feed, *feed.findall(f"{ATOM}entry")):
+        for name in ("id", "title", "updated"):
+            texts = [one.text for one in element.findall(f"{ATOM}{name}")]
+            if len(texts) != 1 or not texts[0]:
+                errors.append(f"{element.tag} has {len(texts)} {name}")
+        errors += [f"{one.tag}: {one.text}" for one in element if one.tag.removeprefix(ATOM) in ("updated", "published")
+                   and not RFC_3339.fullmatch(one.text or "")]  # fmt: skip
+        errors += [f"relative link {link.get('href')}" for link in element.findall(f"{ATOM}link")
+                   if not (link.get("href") or "").startswith("https://")]  # fmt: skip
+    ids = [element.text for element in feed.iter(f"{ATOM}id")]
+    if len(set(ids)) != len(ids):
+        errors.append("ids repeat")
+    if feed.find(f"{ATOM}author/{ATOM}name") is None:
+        errors.append("no author")
+    return errors
+
+
+def test_feed_is_valid_and_lists_the_newest_first() -> None:
+    manifest = dated(manifest_of(*AP_NAMES))
+    feed = feed_of(manifest)
+    assert feed_errors(feed) == []
+    assert [link.get("href") for link in feed.findall(f"{ATOM}entry/{ATOM}link")] == [
+        f"https://harborline.example/articles/{one.slug}.html" for one in reversed(manifest.articles)
+    ]
+    assert [link.get("href") for link in feed.findall(f"{ATOM}link")] == [
+        "https://harborline.example/articles/feed.xml",
+        "https://harborline.example/articles/",
+    ]
+
+
+def test_feed_ids_outlive_titles_slugs_and_dates() -> None:
+    manifest = dated(manifest_of(*AP_NAMES))
+    renamed = dated(manifest, title="Other", slug="other", modified_at=datetime(2027, 1, 1, tzinfo=UTC))
+    before, after = ([one.text for one in feed_of(each).iter(f"{ATOM}id")] for each in (manifest, renamed))
+    assert before == after
+    assert before[0] == f"urn:uuid:{WORKFLOW_ID}"
+
+
+def test_feed_dates_are_those_of_the_articles() -> None:
+    entry = feed_of(dated(manifest_of(*AP_NAMES[:1]))).find(f"{ATOM}entry")
+    assert entry is not None
+    assert entry.findtext(f"{ATOM}published") == "2026-03-05T09:30:00Z"
+    assert entry.findtext(f"{ATOM}updated") == "2026-04-01T08:00:00Z"
+
+
+def test_drafts_and_undated_articles_are_not_in_the_feed() -> None:
+    assert render_feed(dated(manifest_of(*AP_NAMES), mode=PublishMode.DRAFT)) is None
+    assert render_feed(manifest_of(*AP_NAMES)) is None
+    assert render_feed(manifest_of()) is None
+
+
+@given(st.text(max_size=60))
+def test_feed_holds_any_text(text: str) -> None:
+    feed = feed_of(dated(manifest_of(*AP_NAMES[:1]), title=f"x{text}", description=text, keyword=text))
+    title = feed.findtext(f"{ATOM}entry/{ATOM}title") or ""
+    kept = re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "", text)
+    assert title == f"x{kept}".replace("\r\n", "\n").replace("\r", "\n")
+
+
+def test_pages_and_index_name_the_feed_and_drafts_do_not() -> None:
+    link = '<link rel="alternate" type="application/atom+xml" title="Articles by Harborline" href="feed.xml">'
+    assert link in render_page(request_of(HUB.document()), DATES)
+    assert link in render_index(dated(manifest_of(*AP_NAMES)))
+    assert "feed.xml" not in render_page(request_of(HUB.document(), mode=PublishMode.DRAFT), DATES)
+    assert "feed.xml" not in render_page(request_of(HUB.document()), PageDates())
+    assert "feed.xml" not in render_index(manifest_of(*AP_NAMES))
+
+
+def test_manifest_names_each_articles_address_and_reads_back() -> None:
+    manifest = dated(manifest_of(*AP_NAMES))
+    facts = json.loads(render_manifest(manifest))
+    assert facts["articles"][0]["url"] == "https://harborline.example/articles/accounts-payable-automation.html"
+    assert read_manifest(render_manifest(manifest)) == manifest
+
+
+# --- hub and spoke ---
+
+
+def test_spoke_names_its_hub_and_a_hub_does_not() -> None:
+    spoke = render_page(request_of(SAMPLES["three-way matching"].document()), DATES)
+    assert f'Part of the topic <a href="accounts-payable-automation.html">{HUB.outline.title}</a>' in spoke
+    assert "Part of the topic" not in render_page(request_of(HUB.document()), DATES)
+    alone = request_of(SAMPLES["three-way matching"].document(), available_slugs=[])
+    assert "Part of the topic" not in render_page(alone, DATES)
+
+
+def test_breadcrumb_begins_with_a_capital_and_leaves_names_alone() -> None:
+    crumb = '<li aria-current="page">'
+    assert f"{crumb}Accounts payable automation</li>" in render_page(request_of(HUB.document()), DATES)
+    named = HUB.document().model_copy(update={"keyword": "iPad stands"})
+    assert f"{crumb}iPad stands</li>" in render_page(request_of(named), DATES)
+
+
+# --- colours ---
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("colour", ["ink", "soft", "accent", "mark"])
+@pytest.mark.parametrize("ground", ["paper", "panel"])
+def test_text_can_be_read_by_the_contrast_of_wcag_aa(theme: Mapping[str, str], colour: str, ground: str) -> None:
+    darker, lighter = sorted((_luminance(theme[colour]), _luminance(theme[ground])))
+    assert (lighter + 0.05) / (darker + 0.05) >= 4.5

@@ -13,6 +13,7 @@ from domain.seed_review import (
     SeedDecision,
     SeedDecisionKind,
     apply_decision,
+    check_round,
 )
 from domain.settings import SeedReviewSettings
 
@@ -65,8 +66,35 @@ def test_added_keywords_may_come_with_approve_all() -> None:
     assert [one.text for one in decide("approve_all", add=("ap automation",))][-1] == "ap automation"
 
 
-def test_a_rejection_decides_about_no_keyword() -> None:
-    assert decide("reject", feedback="look for payments instead") == ()
+def test_a_rejection_sends_everything_back_and_names_what_is_wrong() -> None:
+    reviewed = decide(
+        "reject",
+        feedback="look for payments instead",
+        drop=("audit trail",),
+        add=("early payment",),
+        notes={"audit trail": " not  ours\u200b"},
+    )
+    assert texts(reviewed, KeywordDecision.REJECTED) == list(SHOWN[:3])
+    assert [(one.text, one.note) for one in reviewed if one.decision is KeywordDecision.DROPPED] == [
+        ("audit trail", "not ours")
+    ]
+    assert texts(reviewed, KeywordDecision.APPROVED) == ["early payment"]
+
+
+def test_notes_stay_with_their_keywords() -> None:
+    reviewed = decide(drop=("audit trail",), notes={"audit trail": "not ours", "supplier portal": "good"})
+    assert {one.text: one.note for one in reviewed if one.note} == {
+        "audit trail": "not ours",
+        "supplier portal": "good",
+    }
+
+
+def test_a_list_is_rejected_so_often_and_no_more() -> None:
+    check_round(4, SETTINGS)
+    with pytest.raises(BadInputError, match="rejected 5 times already"):
+        check_round(5, SETTINGS)
+    with pytest.raises(BadInputError, match="rejected once already"):
+        check_round(1, SeedReviewSettings(rejections_max=1))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +104,7 @@ def test_a_rejection_decides_about_no_keyword() -> None:
         ("select", {"approve": ("unknown",)}, "approve", "'unknown', which was not shown"),
         ("select", {"drop": ("Audit Trail",)}, "drop", "was not shown"),
         ("select", {"approve": ("audit trail", "supplier portal"), "drop": ("audit trail",)}, "drop", "both"),
-        ("select", {"approve": ("audit trail",)}, "approve", "2 to 100"),
+        ("select", {"approve": ("audit trail",)}, "approve", "1 keyword would be approved: 2 to 100"),
         ("select", {"drop": SHOWN}, "approve", "0 keywords"),
         ("select", {"add": ("Audit-Trails",)}, "add", "in the list already as 'audit trail'"),
         ("select", {"add": ("new words", "New Word")}, "add", "already as 'new words'"),
@@ -90,7 +118,11 @@ def test_a_rejection_decides_about_no_keyword() -> None:
         ("reject", {}, "feedback", "empty"),
         ("reject", {"feedback": "  "}, "feedback", "empty"),
         ("reject", {"feedback": "x" * 2001}, "feedback", "at most 2000"),
-        ("reject", {"feedback": "no", "drop": ("audit trail",)}, "feedback", "feedback only"),
+        ("reject", {"feedback": "no", "approve": ("audit trail",)}, "feedback", "approves nothing"),
+        ("reject", {"feedback": "no", "drop": ("unknown",)}, "drop", "not shown"),
+        ("reject", {"feedback": "no", "add": ("audit trails",)}, "add", "already"),
+        ("select", {"drop": ("audit trail",), "notes": {"unknown": "x"}}, "notes", "not shown"),
+        ("select", {"drop": ("audit trail",), "notes": {"audit trail": "x" * 301}}, "notes", "at most 300"),
     ],
 )
 def test_a_refusal_names_the_field(kind: str, lists: dict[str, Any], field: str, words: str) -> None:

@@ -25,7 +25,7 @@ from db.workflows import NewWorkflow, create_workflow
 from domain.brief import Brief, brief_from_mapping, brief_hash, normalized
 from domain.identifiers import bare_domain, organization_id_of, temporal_workflow_id, workflow_id_of
 from domain.progress import Progress, WorkflowRef
-from domain.settings import ActivityTimeouts
+from domain.settings import ActivityTimeouts, StepSettings, ValidationSettings
 from domain.states import State, Status, is_terminal, status_of
 from sandbox.server import RunningSandbox, start_sandbox_server
 from sandbox.temporal import RunningTemporal, start_temporal
@@ -283,6 +283,7 @@ async def idle_pipeline(
         task_queue=f"tests-{uuid4()}",
         timeouts=FAST,
         drain_seconds=20,
+        steps=StepSettings(validation=ValidationSettings(compares_workflows=False)),
         llm_api_key=None,
         OPENROUTER_API_KEY=None,
         OPENAI_API_KEY=None,

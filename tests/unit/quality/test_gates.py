@@ -1,7 +1,7 @@
 """Defect injection: every class of defect is caught on every clean article, and the clean articles raise no alarm."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -11,10 +11,11 @@ import pytest
 
 from domain.article import Block, SectionContent
 from domain.assembly import Document, RelatedLink, render_html
+from domain.brief import ExistingPage
 from domain.quality import check, repairable_sections
 from domain.settings import ArticleSettings
 from domain.verdict import Level, Reason, Verdict, verdict_of
-from tests.unit.quality.samples import SAMPLES, Sample, paragraph
+from tests.unit.quality.samples import SAMPLES, Sample, paragraph, section
 
 NAMES = sorted(SAMPLES)
 SETTINGS = ArticleSettings()
@@ -31,6 +32,11 @@ def judge(sample: Sample, document: Document, siblings: list[Document] | None = 
         sibling_documents=others if siblings is None else siblings,
         settings=SETTINGS,
     )
+
+
+def in_turn(defects: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Each defect with one of the articles."""
+    return [(NAMES[number % len(NAMES)], defect) for number, defect in enumerate(sorted(defects))]
 
 
 def blocking(verdict: Verdict) -> list[Reason]:
@@ -108,8 +114,7 @@ HTML_DEFECTS: dict[str, tuple[Callable[[Document], Document], str]] = {
 }
 
 
-@pytest.mark.parametrize("defect", sorted(HTML_DEFECTS))
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "defect"), in_turn(HTML_DEFECTS))
 def test_defect_in_the_html_is_caught(name: str, defect: str) -> None:
     inject, code = HTML_DEFECTS[defect]
     verdict = judge(SAMPLES[name], inject(SAMPLES[name].document()))
@@ -165,8 +170,7 @@ JSON_LD_DEFECTS: dict[str, Callable[[Graph], object]] = {
 }
 
 
-@pytest.mark.parametrize("defect", sorted(JSON_LD_DEFECTS))
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "defect"), in_turn(JSON_LD_DEFECTS))
 def test_defect_in_the_json_ld_is_caught(name: str, defect: str) -> None:
     document = SAMPLES[name].document()
     json_ld = deepcopy(document.json_ld)
@@ -299,6 +303,24 @@ def test_section_copied_from_a_sibling_is_caught(name: str) -> None:
     assert set(repairable_sections(verdict)) >= {4}
 
 
+def test_one_copied_section_in_a_long_article_is_caught() -> None:
+    sample, other = SAMPLES["sourdough production planning"], SAMPLES["accounts payable automation"]
+    filler = [
+        section(
+            paragraph(" ".join(f"{word}{number}" for word in ("alpha", "beta", "gamma") for number in range(n, n + 60)))
+        )
+        for n in range(0, 2400, 60)
+    ]
+    copied = section(*(block for content in other.contents[:2] for block in content.blocks))
+    headings = [one.model_copy(update={"heading": f"Part {n}"}) for n, one in enumerate(sample.outline.sections * 11)]
+    contents = (*filler[:20], copied, *filler[20:])
+    outline = sample.outline.model_copy(update={"sections": tuple(headings[: len(contents)])})
+    verdict = judge(sample, sample.document(contents, outline), [other.document()])
+    assert verdict.values["sibling_similarity"] < 0.06
+    found = [reason.subject for reason in verdict.reasons if reason.code == "near_duplicate"]
+    assert found == ["section:21"]
+
+
 def test_article_is_not_compared_with_its_own_earlier_revision() -> None:
     sample = SAMPLES[NAMES[0]]
     assert blocking(judge(sample, sample.document(), [sample.document()])) == []
@@ -351,3 +373,59 @@ def test_paragraph_without_a_source_is_only_told_when_too_many_are() -> None:
     contents = tuple(SectionContent(blocks=(one.blocks[0], plain, plain)) for one in sample.contents)
     verdict = judge(sample, sample.document(contents))
     assert "citations_few" in {reason.code for reason in verdict.reasons if reason.level is Level.WARN}
+
+
+def test_findings_stand_in_the_verdict_with_their_places() -> None:
+    sample = SAMPLES["accounts payable automation"]
+    document = with_sentence(sample, 2, "In our experience it saves 37% of the hours.")
+    findings = {one["code"]: one for one in judge(sample, document).values["findings"]}
+    assert findings["banned_phrase"]["section"] == 2
+    for code, excerpt in (("banned_phrase", "In our experience"), ("number_not_in_source", "37%")):
+        span = findings[code]["span"]
+        assert document.markdown[span["start"] : span["end"]] == findings[code]["excerpt"] == excerpt
+        assert span["line"] == document.markdown[: span["start"]].count("\n") + 1
+        assert findings[code]["fix"]
+
+
+def test_thresholds_are_those_of_the_settings() -> None:
+    sample = SAMPLES["accounts payable automation"]
+    strict = SETTINGS.model_copy(
+        update={"section_words_max": 20, "paragraph_words_max": 10, "title_pixels_max": 450, "headings_min": 7}
+    )
+    verdict = check(
+        sample.document(),
+        brief=sample.brief,
+        plan=sample.plan,
+        terms=sample.terms,
+        passages=sample.passages,
+        sibling_documents=(),
+        settings=strict,
+    )
+    assert verdict.level is Level.WARN
+    told = {reason.code for reason in verdict.reasons}
+    assert told == {"section_long", "paragraph_long", "meta_title_width", "section_count"}
+    assert verdict.values["section_words_max"] == 20
+
+
+def test_keyword_of_an_existing_page_is_told() -> None:
+    sample = SAMPLES["three-way matching"]
+    page = ExistingPage(url="https://harborline.example/matching", keyword="matching three way")
+    brief = sample.brief.model_copy(update={"existing_pages": (page,)})
+    verdict = judge(replace(sample, brief=brief), sample.document())
+    reason = next(reason for reason in verdict.reasons if reason.code == "cannibalization")
+    assert reason.level is Level.WARN
+    assert page.url in reason.message
+
+
+@pytest.mark.parametrize(("slug", "code"), [("Bad_Slug", "slug_invalid"), ("index", "slug_invalid")])
+def test_slug_that_is_none_is_caught(slug: str, code: str) -> None:
+    sample = SAMPLES[NAMES[0]]
+    assert code in codes(judge(sample, sample.document().model_copy(update={"slug": slug})))
+
+
+def test_keyword_that_fills_one_paragraph_is_caught_in_its_section() -> None:
+    sample = SAMPLES["three-way matching"]
+    stuffed = with_sentence(sample, 2, "Three-way matching is three-way matching. " * 4)
+    verdict = judge(sample, stuffed)
+    assert codes(verdict) == {"keyword_density"}
+    assert list(repairable_sections(verdict)) == [2]

@@ -1,21 +1,30 @@
 import pytest
 
 from domain.article import SectionContent
-from domain.quality.readability import (
-    flesch,
-    long_sentences_share,
-    readability_reasons,
-    syllables,
-    title_pixels,
-)
+from domain.assembly import Document
+from domain.quality import check
+from domain.quality.metadata import title_pixels
+from domain.quality.readability import flesch, long_sentences_share, syllables
+from domain.settings import ArticleSettings
 from domain.verdict import Level
 from tests.unit.quality.samples import HUB, paragraph
 
 
+def warnings_in(document: Document) -> set[str]:
+    verdict = check(
+        document,
+        brief=HUB.brief,
+        plan=HUB.plan,
+        terms=HUB.terms,
+        passages=HUB.passages,
+        sibling_documents=(),
+        settings=ArticleSettings(),
+    )
+    return {reason.code for reason in verdict.reasons if reason.level is Level.WARN}
+
+
 def warnings_of(**changes: object) -> set[str]:
-    reasons = readability_reasons(HUB.document().model_copy(update=changes))
-    assert all(reason.level is Level.WARN for reason in reasons)
-    return {reason.code for reason in reasons}
+    return warnings_in(HUB.document().model_copy(update=changes))
 
 
 def with_text(text: str) -> tuple[SectionContent, ...]:
@@ -24,7 +33,7 @@ def with_text(text: str) -> tuple[SectionContent, ...]:
 
 
 def codes(contents: tuple[SectionContent, ...]) -> set[str]:
-    return {reason.code for reason in readability_reasons(HUB.document(contents))}
+    return warnings_in(HUB.document(contents))
 
 
 @pytest.mark.parametrize(
@@ -82,11 +91,15 @@ def test_clean_article_is_told_nothing() -> None:
         ({"meta_description": "Too short to fill the line."}, "meta_description_length"),
         ({"meta_description": "long " * 40}, "meta_description_length"),
         ({"references": ()}, "sources_few"),
-        ({"sections": HUB.document().sections[:3]}, "section_count"),
     ],
 )
 def test_metadata_out_of_bounds_is_told(changes: dict[str, object], code: str) -> None:
     assert code in warnings_of(**changes)
+
+
+def test_too_few_sections_are_told() -> None:
+    outline = HUB.outline.model_copy(update={"sections": HUB.outline.sections[:3]})
+    assert "section_count" in warnings_in(HUB.document(HUB.contents[:3], outline))
 
 
 def test_long_paragraph_and_section_are_told() -> None:
@@ -102,5 +115,5 @@ def test_long_sentences_and_hard_words_are_told() -> None:
 def test_ease_is_measured_for_english_only() -> None:
     hard = HUB.document(with_text("Organizational considerations notwithstanding. " * 40))
     german = hard.model_copy(update={"locale": "de-DE"})
-    assert "reading_ease" in {reason.code for reason in readability_reasons(hard)}
-    assert "reading_ease" not in {reason.code for reason in readability_reasons(german)}
+    assert "reading_ease" in warnings_in(hard)
+    assert "reading_ease" not in warnings_in(german)
