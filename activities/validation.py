@@ -144,7 +144,13 @@ def _taken_by_workflows(others: Sequence[OtherWorkflow]) -> list[TakenSubject]:
     """What each other workflow writes or wrote about, oldest first. A cancelled one has given up its subjects; one
     whose clusters were not validated, or failed, has none yet; of a finished one those count that were written."""
     return [
-        TakenSubject(by=TakenBy.WORKFLOW, text=text, place=other.name, intent=Intent(intent))
+        TakenSubject(
+            by=TakenBy.WORKFLOW,
+            text=text,
+            place=other.name,
+            intent=Intent(intent),
+            is_repeated=other.is_same_brief,
+        )
         for other in others
         for text, intent in _subjects_of(other)
     ]

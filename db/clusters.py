@@ -138,8 +138,14 @@ class OtherCluster(Frozen):
     intent: str
 
 
+NOT_RESEARCH = ("cap_usd", "articles", "voice", "publish")  # of a brief: what changes no keyword
+
+
 class OtherWorkflow(Frozen):
+    """``is_same_brief``: it asks the same research of the same company, whatever its cap, articles, voice and target."""
+
     workflow_id: UUID
+    is_same_brief: bool = False
     name: str
     state: State
     articles_max: int
@@ -160,6 +166,8 @@ async def lock_other_workflows(connection: Connection, ref: WorkflowRef) -> list
     rows = await connection.fetch(
         """
         SELECT other.id AS workflow_id, other.name, other.state,
+            coalesce(other.brief - $3::text[] = (SELECT own.brief - $3::text[] FROM intent_workflows AS own
+                WHERE own.id = $1 AND own.organization_id = $2), false) AS is_same_brief,
             coalesce((other.brief #>> '{articles,max}')::integer, 0) AS articles_max,
             coalesce((
                 SELECT jsonb_agg(jsonb_build_object('keyword', article.keyword, 'intent', cluster.intent,
@@ -188,5 +196,6 @@ async def lock_other_workflows(connection: Connection, ref: WorkflowRef) -> list
         """,
         ref.workflow_id,
         ref.organization_id,
+        list(NOT_RESEARCH),
     )
     return [OtherWorkflow.model_validate(dict(row)) for row in rows]

@@ -42,13 +42,15 @@ class TakenBy(StrEnum):
 
 class TakenSubject(Frozen):
     """What the organization has on a subject already. ``place`` is the name of a workflow or the URL of a page;
-    ``intent`` is None where only its words count. ``is_home`` is a home page, which is about everything a bit."""
+    ``intent`` is None where only its words count. ``is_home`` is a home page, which is about everything a bit.
+    ``is_repeated``: the workflow has the very same brief, so that somebody asked for the same on purpose."""
 
     by: TakenBy
     text: str
     place: str
     intent: Intent | None = None
     is_home: bool = False
+    is_repeated: bool = False
 
 
 class Override(Frozen):
@@ -285,6 +287,10 @@ class _Rivals:
 
 def _taken_reason(hub: str, subject: TakenSubject, alike: float | None) -> Reason:
     how = "" if alike is None else f" (similarity {alike:.2f})"
+    if subject.is_repeated:
+        message = f'your workflow {subject.place}, of the same brief, has "{subject.text}" already{how}'
+        about = f"{subject.place}: {subject.text}"
+        return Reason(code="REPEATS_WORKFLOW", message=message, subject=about, level=Level.WARN)
     if subject.by is TakenBy.WORKFLOW:
         message = f'"{hub}" falls, your workflow {subject.place} has "{subject.text}" already{how}'
         return Reason(code="CANNIBALIZES_WORKFLOW", message=message, subject=f"{subject.place}: {subject.text}")

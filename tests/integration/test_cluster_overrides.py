@@ -52,7 +52,7 @@ async def made(
     spokes: int = 2,
     **brief: Any,
 ) -> MadeWorkflow:
-    """A workflow in a state, with clusters of these hubs that are not validated yet."""
+    """A workflow in a state, with clusters of these hubs that are not validated yet, and a brief like no other's."""
     description = (
         "Sells accounts payable automation to distributors whose teams get many invoices and want to pay on time."
     )
@@ -61,7 +61,7 @@ async def made(
         "url": f"https://{domain}",
         "description": f"{description} Every day, all day.",
     }
-    parsed = brief_from_mapping({"organization": organization, **brief})
+    parsed = brief_from_mapping({"organization": organization, "audiences": [f"readers of {uuid4()}"], **brief})
     new = new_workflow(domain=domain).model_copy(
         update={"brief": normalized(parsed), "settings": StepSettings().model_dump(mode="json")}
     )
@@ -123,6 +123,16 @@ def decision(progress: Any, *cluster_ids: UUID, **facts: Any) -> DecideOverride:
 
 
 # Who keeps a hub
+
+
+async def test_the_same_brief_again_keeps_its_hubs_and_is_told(database: TenantDatabase) -> None:
+    first = await made(database, audiences=["controllers"])
+    again = await made(database, audiences=["controllers"], cap_usd="3.00", articles={"max": 9})
+    for one in (first, again):
+        await validate(database, one)
+    assert await valid_hubs(database, again) == await valid_hubs(database, first) == list(HUBS)
+    told = [reason for row in await rows_of(database, again) for reason in row.reasons]
+    assert {(reason.code, reason.level) for reason in told} == {("REPEATS_WORKFLOW", Level.WARN)}
 
 
 async def test_of_many_that_validate_at_once_exactly_one_keeps_each_hub(database: TenantDatabase) -> None:

@@ -27,6 +27,7 @@ from pydantic import BaseModel
 import db
 from db import pages, plans, reconciliation, spend, workflows
 from db.pool import Connection, Database
+from domain.citations import CitedPage
 from domain.errors import PipelineError
 from domain.money import Usage
 from domain.pages import KeptAnswer
@@ -158,6 +159,9 @@ BY_FUNCTION: dict[str, dict[str, Callable[[Names], Any]]] = {
     "db.publications.take_up": {"attempt_id": lambda _: uuid4()},
     "db.publications.is_newest_attempt": {"attempt_id": lambda n: n.id("id")},
     "db.publications.store_event": {"event": lambda _: "UNPUBLISHED", "event_id": lambda _: uuid4()},
+    "db.cited_pages.store_cited_page": {
+        "page": lambda _: CitedPage(position=5, cited_url="b", url="b", title="b", passages=("b",))
+    },
     "db.keyword_vectors.load_vectors": {"texts": lambda _: ["a"]},
     "db.keyword_vectors.load_organization_vectors": {"texts": lambda _: ["a"]},
     "db.keyword_vectors.store_vectors": {"vectors": lambda _: {"b": [1.0]}},
@@ -355,7 +359,10 @@ ROWS = {
     "keyword_decisions": "decision, workflow, tenant, 1, 'a', 'approved', false",
     "reminders": "reminder, workflow, tenant, 'ICP_FAILED', 4, 1, '2025-01-01'",
     "keyword_clusters": "cluster, workflow, tenant, 4, 1, 'a', 'a', '[]'",
-    "articles": "article, workflow, tenant, cluster, 1, 'a', 'hub', 'WRITING', 'a'",
+    "articles": (
+        "article, workflow, tenant, cluster, 1, 'a', 'hub', 'NOT_BEGUN', 'a', "
+        "'[{\"code\": \"cap_reached\", \"message\": \"a\"}]'"
+    ),
     "article_revisions": "article, tenant, 1, 4, '{}'",
     "article_sections": "article, tenant, 1, 1, 4, id, '{}'",
     "article_approvals": "article, tenant, workflow, 'a', 'a', transition",
@@ -378,7 +385,7 @@ COLUMNS = {
     "keyword_decisions": "decision_id, workflow_id, organization_id, position, text, decision, is_own",
     "reminders": "reminder_id, workflow_id, organization_id, state, version, number, waiting_since",
     "keyword_clusters": "cluster_id, workflow_id, organization_id, claim, position, hub, intent, spokes",
-    "articles": "article_id, workflow_id, organization_id, cluster_id, position, keyword, role, state, slug",
+    "articles": "article_id, workflow_id, organization_id, cluster_id, position, keyword, role, state, slug, reasons",
     "article_revisions": "article_id, organization_id, revision, claim, outline",
     "article_sections": "article_id, organization_id, revision, section, claim, attempt_id, content",
     "article_approvals": "article_id, organization_id, workflow_id, content_hash, approved_by, transition_id",

@@ -42,8 +42,10 @@ async def override(run: Run, *cluster_ids: UUID, reason: str = "another audience
 async def test_of_two_workflows_at_once_exactly_one_keeps_the_hub(pipeline: Pipeline) -> None:
     """Both validate at once; one hub falls and names the other workflow."""
     hold = {"publish": {"approval": "person"}, **SHORT}
+    steps = comparing(pipeline, auto_approve=False)
     runs = [
-        await pipeline.begin(auto_approve=False, steps=comparing(pipeline, auto_approve=False), **hold) for _ in "ab"
+        await pipeline.begin(auto_approve=False, steps=steps, audiences=[whom], **hold)
+        for whom in ("controllers", "accountants")
     ]
     for run in runs:
         await run.reaches(State.SEED_REVIEW_PENDING)
@@ -71,7 +73,7 @@ async def test_a_fallen_validation_goes_on_after_an_override(pipeline: Pipeline)
     first = await pipeline.begin(steps=comparing(pipeline), articles={"max": 9, "min": 1, "words": 300})
     # From here on its subjects are taken; nobody waits for the articles.
     await first.reaches(State.ARTICLE_PENDING, State.ARTICLE_PROCESSING)
-    second = await pipeline.begin(steps=comparing(pipeline), **SHORT)
+    second = await pipeline.begin(steps=comparing(pipeline), audiences=["warehouses"], **SHORT)
     parked = await second.reaches(State.VALIDATION_FAILED)
     assert parked.failure is not None
     assert parked.failure.reasons[0].code == "VALIDATION_FAILED"
@@ -97,6 +99,21 @@ async def test_a_fallen_validation_goes_on_after_an_override(pipeline: Pipeline)
     assert ("VALIDATION_FAILED", "reviewer@tests", "override: it is for warehouses") in {
         tuple(row.values()) for row in moves
     }
+
+
+async def test_the_same_brief_again_is_told_and_does_the_same(pipeline: Pipeline) -> None:
+    """Somebody asked for it on purpose: another cap or target makes it no other research."""
+    hold = {"publish": {"approval": "person"}, **SHORT}
+    first = await pipeline.begin(steps=comparing(pipeline), **hold)
+    await first.reaches(State.PUBLISH_PENDING)
+    again = await pipeline.begin(steps=comparing(pipeline), cap_usd="2.00", **hold)
+    await again.reaches(State.PUBLISH_PENDING)
+    before, after = await clusters_of(first), await clusters_of(again)
+    assert [(one["hub"], one["is_valid"]) for one in after] == [(one["hub"], one["is_valid"]) for one in before]
+    name = (await first.progress()).name
+    told = [reason for one in after for reason in one["reasons"] if reason["code"] == "REPEATS_WORKFLOW"]
+    assert {reason["level"] for reason in told} == {"warn"}
+    assert f"your workflow {name}, of the same brief, has" in told[0]["message"]
 
 
 async def test_before_publishing_an_override_adds_the_clusters_articles(pipeline: Pipeline) -> None:
