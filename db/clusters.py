@@ -142,7 +142,7 @@ NOT_RESEARCH = ("cap_usd", "articles", "voice", "publish")  # of a brief: what c
 
 
 class OtherWorkflow(Frozen):
-    """``is_same_brief``: it asks the same research of the same company, whatever its cap, articles, voice and target."""
+    """``is_same_brief``: it asks for the same research, whatever its cap, articles, voice and target."""
 
     workflow_id: UUID
     is_same_brief: bool = False
