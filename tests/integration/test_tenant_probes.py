@@ -361,7 +361,7 @@ ROWS = {
     "keyword_clusters": "cluster, workflow, tenant, 4, 1, 'a', 'a', '[]'",
     "articles": (
         "article, workflow, tenant, cluster, 1, 'a', 'hub', 'NOT_BEGUN', 'a', "
-        "'[{\"code\": \"cap_reached\", \"message\": \"a\"}]'"
+        '\'[{"code": "cap_reached", "message": "a"}]\''
     ),
     "article_revisions": "article, tenant, 1, 4, '{}'",
     "article_sections": "article, tenant, 1, 1, 4, id, '{}'",
