@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 
 class ReadCitedPages(Frozen):
-    """The booked answers whose citations are to be read."""
+    """The booked answers whose citations are to be read, in at most ``seconds_max``; what takes longer counts as not
+    readable."""
 
     claim: ClaimRef
     article_id: UUID
     attempt_ids: tuple[UUID, ...]
+    seconds_max: float = 120
 
 
 class CitedPagesRead(Frozen):
@@ -54,7 +56,8 @@ class CitedPageActivities:
         if not wanted:
             return CitedPagesRead(pages=sum(page.failure is None for page in known))
         async with heartbeating(self._heartbeat_every_seconds):
-            read = await asyncio.gather(*(self._read(one) for one in wanted))
+            until = asyncio.get_running_loop().time() + request.seconds_max
+            read = await asyncio.gather(*(self._read(one, until) for one in wanted))
         claim = request.claim
         async with self._database.transaction(claim.organization_id) as connection:
             await transitions.check_claim(connection, claim.workflow_id, claim.organization_id, claim.step, claim.claim)
@@ -83,16 +86,23 @@ class CitedPageActivities:
                     wanted[url] = _Wanted(url=url, attempt_id=attempt_id, crawled=page)
         return known, list(wanted.values())[: max(0, CITED_PER_ARTICLE_MAX - len(known))]
 
-    async def _read(self, wanted: _Wanted) -> CitedPage:
+    async def _read(self, wanted: _Wanted, until: float) -> CitedPage:
         if wanted.crawled is not None:
             return wanted.crawled
-        return _cited_page(wanted.url, await self._web_pages.read_site(wanted.url, pages_max=1))
+        try:
+            async with asyncio.timeout_at(until):
+                return _cited_page(wanted.url, await self._web_pages.read_site(wanted.url, pages_max=1))
+        except TimeoutError:
+            return _not_read(wanted.url, f"{wanted.url} was not read in time")
+
+
+def _not_read(url: str, failure: str) -> CitedPage:
+    return CitedPage(position=0, cited_url=url, url=url, title="", passages=(), failure=failure)
 
 
 def _cited_page(url: str, read: SiteRead) -> CitedPage:
     if not read.pages:
-        failure = read.failure or f"{url} has no readable text"
-        return CitedPage(position=0, cited_url=url, url=url, title="", passages=(), failure=failure)
+        return _not_read(url, read.failure or f"{url} has no readable text")
     page = read.pages[0]
     return CitedPage(
         position=0,

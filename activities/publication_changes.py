@@ -156,8 +156,9 @@ class PublicationChangeActivities:
             case = await load_case(connection, ref.workflow_id)
             rows = await publications.load_publications(connection, ref.workflow_id)
             approved = await approved_articles(connection, ref.workflow_id)
-            known = approved if request.change.kind is ChangeKind.REPUBLISH else None
-            article = _article(known or await accepted_articles(connection, ref.workflow_id), request.article_id)
+            is_republished = request.change.kind is ChangeKind.REPUBLISH
+            known = approved if is_republished else await accepted_articles(connection, ref.workflow_id)
+            article = _article(known, request.article_id)
         row = next(one for one in rows if one.article_id == request.article_id)
         return case, row, request_of(case, article, approved, rows)
 

@@ -244,7 +244,7 @@ def _json(text: str) -> Any:
         except BadInputError:
             where = f"line {error.lineno}, column {error.colno}"
             raise BadInputError(f"{where}: this is not valid JSON: {error.msg}") from error
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise BadInputError(f"this is not valid JSON: {error}") from error
 
 

@@ -74,7 +74,8 @@ def _items(value: Any) -> list[Any]:
 
 
 def _is_web_address(url: Any) -> bool:
-    if not isinstance(url, str) or len(url) > URL_CHARACTERS_MAX:
+    """One that can be fetched and stored: no NUL, no control character, no lone surrogate."""
+    if not isinstance(url, str) or len(url) > URL_CHARACTERS_MAX or not url.strip().isprintable():
         return False
     try:
         parts = urlsplit(url.strip())

@@ -4,7 +4,6 @@ Vectors travel as base64: a fourth of the bytes that numbers in decimal take, an
 """
 
 import base64
-import binascii
 import hashlib
 import json
 import math
@@ -58,7 +57,7 @@ def read_vectors(answer_body: str, texts: Sequence[str]) -> dict[str, list[float
     try:
         data = json.loads(answer_body)["data"]
         vectors = {int(item["index"]): _numbers(item["embedding"]) for item in data}
-    except (ValueError, LookupError, TypeError, RecursionError, binascii.Error, struct.error) as error:
+    except (ValueError, ArithmeticError, LookupError, TypeError, RecursionError, struct.error) as error:
         raise InvalidAnswerError(f"the answer holds no embeddings that can be read ({type(error).__name__})") from None
     if len(data) != len(texts) or set(vectors) != set(range(len(texts))):
         raise InvalidAnswerError(f"the answer holds {len(data)} embeddings of {len(texts)} texts")

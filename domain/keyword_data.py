@@ -255,7 +255,7 @@ def _loaded(text: str) -> Any:
     """JSON with exact decimals, None where it is none."""
     try:
         return json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):
         return None
 
 

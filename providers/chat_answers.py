@@ -21,6 +21,8 @@ def parse_json(text: str) -> Any:
         return json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    except ArithmeticError as error:  # an exponent that no decimal has
+        raise ValueError("a number that is none") from error
 
 
 def _refuse_constant(name: str) -> Any:

@@ -6,7 +6,9 @@ provider keeps nothing to look a cost up by, so a request whose answer was lost 
 
 import asyncio
 import base64
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from math import isfinite
 from urllib.parse import urlsplit
@@ -66,7 +68,7 @@ class KeywordData:
         secrets = (_checked_credential(login, "login"), _checked_credential(password, "password"))
         self._token = _token(*secrets)
         # What is shorter would be found in any answer, and is no secret.
-        self._secrets = [text for text in (self._token, *secrets) if len(text) >= SECRET_CHARACTERS_MIN]
+        self._secrets = _patterns([text for text in (self._token, *secrets) if len(text) >= SECRET_CHARACTERS_MIN])
         self._client = httpx2.AsyncClient(
             timeout=httpx2.Timeout(timeout_seconds, connect=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds)),
             headers={"Accept-Encoding": "identity"},  # so that the bound on bytes is one on text
@@ -121,7 +123,7 @@ class KeywordData:
         is_ok = 200 <= status < 300
         if reply is not None and (reply.cost_usd or (is_ok and reply.trouble is None)):
             return self._answer(status, text, model, reply)
-        if (is_ok and reply is not None) or (not is_ok and status not in _UNCLEAR_STATUSES):
+        if (is_ok and _is_free(reply)) or (not is_ok and status not in _UNCLEAR_STATUSES):
             return self._not_billed(status, headers, reply)
         reason = f"HTTP {status}: " + ("an answer that is no envelope" if reply is None else reply.told())
         return UnknownOutcome(reason=self._told(reason), http_status=status, body=self._redacted(text) or None)
@@ -153,9 +155,45 @@ class KeywordData:
         return told if len(told) <= REASON_CHARACTERS_MAX else f"{told[:REASON_CHARACTERS_MAX]}…"
 
     def _redacted(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "[key]")
-        return text
+        """Without the account's credentials, in whatever way JSON writes them; an answer's figures stay."""
+        secrets = self._secrets
+        if secrets is None:
+            return text
+        if _is_json(text):
+            return _JSON_STRING.sub(lambda found: secrets.sub("[key]", found[0]), text)
+        return secrets.sub("[key]", text)
+
+
+def _is_free(reply: Reply | None) -> bool:
+    """The provider's word that nothing was charged, or a refusal before it began; else nobody knows."""
+    if reply is None:
+        return False
+    return reply.cost_usd == 0 or (reply.cost_usd is None and reply.trouble not in (None, Trouble.UNAVAILABLE))
+
+
+def _patterns(secrets: Sequence[str]) -> re.Pattern[str] | None:
+    """Each secret as a whole word, plain and as JSON may escape it."""
+    written = {form for secret in secrets for form in _forms(secret)}
+    if not written:
+        return None
+    longest_first = sorted(written, key=lambda form: (-len(form), form))
+    return re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(form) for form in longest_first)})(?!\w)")
+
+
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _forms(secret: str) -> set[str]:
+    forms = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    return forms | {form.replace("/", "\\/") for form in forms}
 
 
 def _is_permanent(status: int, reply: Reply | None) -> bool:

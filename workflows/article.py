@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError
 
-from workflows.failures import stop_if_cancelled
+from workflows.failures import is_cancelled, is_lost, root_cause, stop_if_cancelled
 from workflows.paid_calls import Answered, CallContext, SlotEnd, ask_all, ask_one
 from workflows.policies import in_database, on_the_web
 
@@ -29,6 +30,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.verdict import Reason
 
 WORKFLOW_NAME = "ArticleWorkflow"
+CITED_PAGES_SHARE = 0.5  # of the time that work on the web has: the rest is for storing what was read
 
 
 class ArticleInput(Frozen):
@@ -141,21 +143,30 @@ class ArticleWorkflow:
         )
 
     async def _read_cited_pages(self, answers: Sequence[Answered]) -> None:
-        """What a search model cites is read before it counts as a source."""
+        """What a search model cites is read before it counts as a source. Where that fails the sections, which are
+        paid for, are judged by the sources they have."""
         if not any(is_search_model(model) for model in self._start.settings.article.section_route.models):
             return
         stop_if_cancelled()
-        await on_the_web(
-            CitedPageActivities.read_cited_pages,
-            ReadCitedPages(
-                claim=self._start.claim,
-                article_id=self._start.article_id,
-                attempt_ids=tuple(answer.attempt_id for answer in answers),
-            ),
-            self._start.settings.timeouts,
-            f"{self._start.label}: read what {len(answers)} answers cite",
-            queue=self._start.queue,
+        request = ReadCitedPages(
+            claim=self._start.claim,
+            article_id=self._start.article_id,
+            attempt_ids=tuple(answer.attempt_id for answer in answers),
+            seconds_max=self._start.settings.timeouts.web_seconds * CITED_PAGES_SHARE,
         )
+        what = f"{self._start.label}: read what {len(answers)} answers cite"
+        try:
+            await on_the_web(
+                CitedPageActivities.read_cited_pages,
+                request,
+                self._start.settings.timeouts,
+                what,
+                queue=self._start.queue,
+            )
+        except ActivityError as error:
+            if is_cancelled() or is_lost(error):
+                raise
+            workflow.logger.warning("cited pages were not read: %s", root_cause(error))
 
     async def _assemble(self, *, may_repair: bool) -> Assembled:
         stop_if_cancelled()

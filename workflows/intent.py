@@ -626,6 +626,7 @@ class IntentWorkflow:
                         cause.message, *cause.details, type=cause.type, non_retryable=True
                     ) from error
                 raise ApplicationError(str(cause), type=type(cause).__name__, non_retryable=True) from error
+            self._parked, self._conflicts = "", 0  # the row moved by somebody who looked
             await self._show(progress)
             return progress
 

@@ -7,8 +7,9 @@ that dies half way is carried on by the next worker; the same wish again finds n
 import asyncio
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError
 
-from workflows.failures import all_of
+from workflows.failures import all_of, is_cancelled
 from workflows.policies import in_database, on_the_web
 
 with workflow.unsafe.imports_passed_through():
@@ -50,7 +51,15 @@ class PublicationChangeWorkflow:
                 what = f"{change.kind} article {number + 1} of {len(todo)}"
                 await on_the_web(method, request, timeouts, what, queue=start.queue)
 
-        await all_of(one(number) for number in range(len(todo)))
+        failed: ActivityError | None = None
+        try:
+            await all_of(one(number) for number in range(len(todo)))
+        except ActivityError as error:
+            if is_cancelled():
+                raise
+            failed = error  # what did change shows in the links and the index all the same
         what = "links, index, sitemap, manifest"
         await on_the_web(PublishActivities.finish_publications, change.ref, timeouts, what, queue=start.queue)
+        if failed is not None:
+            raise failed
         return await in_database(PublicationWishActivities.changed_articles, change, timeouts, "how they stand")

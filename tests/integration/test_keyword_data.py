@@ -121,7 +121,6 @@ async def test_the_request_is_sent_as_it_was_stored(provider: Provider) -> None:
         (200, envelope(40501, 0, result=None), True, "code 40501"),
         (200, envelope(40210, 0, result=None), True, "no money left"),
         (200, envelope(50000, 0, result=None), False, "code 50000"),
-        (200, envelope(50401, None, result=None), False, "the provider failed"),
         (200, envelope(40101, 0, result=None), False, "code 40101"),
     ],
 )  # fmt: skip
@@ -135,6 +134,46 @@ async def test_what_was_refused_cost_nothing(
     assert told in outcome.reason
     assert outcome.http_status == status
     assert len(provider.seen) == 1  # also a redirect is not followed, and nothing is tried again
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        envelope(50401, None, result=None),
+        envelope(50000, "0.02", result=None),
+        envelope(50000, -1, result=None),
+        '{"status_code": 20000, "cost": 1e99999999999999999999, "tasks": [{"status_code": 20000}]}',
+    ],
+)
+async def test_a_failure_that_states_no_cost_is_no_evidence_that_it_was_free(provider: Provider, text: str) -> None:
+    provider.text = text
+    assert isinstance(await asked(provider.url), UnknownOutcome)
+
+
+async def test_credentials_go_in_every_form_and_figures_stay(provider: Provider) -> None:
+    told = envelope(20000, 0.01, data={"auth": f"{LOGIN}:1234/56"}, result=[{"items": [], "volume": 1234567}])
+    provider.text = told.replace("/", "\\/")
+    client = KeywordData(
+        base_url=provider.url, login=SecretStr(LOGIN), password=SecretStr("1234/56"), timeout_seconds=5
+    )
+    answer = await client.call(attempt_id=uuid4(), path=REQUEST.path, body=REQUEST.body, model=REQUEST.model)
+    await client.close()
+    assert isinstance(answer, ProviderAnswer)
+    assert answer.body is not None
+    task = json.loads(answer.body)["tasks"][0]
+    assert task["data"]["auth"] == "[key]:[key]"
+    assert task["result"][0]["volume"] == 1234567
+
+
+async def test_a_password_of_digits_breaks_no_figure(provider: Provider) -> None:
+    provider.text = envelope(result=[{"items": [{"keyword": "123456", "keyword_info": {"search_volume": 123456}}]}])
+    client = KeywordData(base_url=provider.url, login=SecretStr(LOGIN), password=SecretStr("123456"), timeout_seconds=5)
+    answer = await client.call(attempt_id=uuid4(), path=REQUEST.path, body=REQUEST.body, model=REQUEST.model)
+    await client.close()
+    assert isinstance(answer, ProviderAnswer)
+    assert answer.body is not None
+    (item,) = json.loads(answer.body)["tasks"][0]["result"][0]["items"]
+    assert item == {"keyword": "[key]", "keyword_info": {"search_volume": 123456}}
 
 
 @pytest.mark.parametrize(

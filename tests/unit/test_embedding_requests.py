@@ -68,7 +68,9 @@ def test_vectors_come_in_base64_or_in_numbers_in_any_order() -> None:
      answer({"a": 1}, [1, 2]), answer([[1]], [[2]]), answer([1] * 9000, [1] * 9000),
      answer(packed(1, 2), packed(3, 4)).replace('"index": 1', '"index": 0'),
      answer(packed(1, 2), packed(3, 4)).replace('"index": 1', '"index": 7'),
-     answer(packed(1, 2), packed(3, 4)).replace('"index": 1', '"index": "x"')],
+     answer(packed(1, 2), packed(3, 4)).replace('"index": 1', '"index": "x"'),
+     answer(packed(1, 2), packed(3, 4)).replace('"index": 1', '"index": 1e999'),
+     answer([10**400, 1], [1, 2])],
 )  # fmt: skip
 def test_what_is_not_one_vector_for_each_text_is_refused(body: str) -> None:
     with pytest.raises(InvalidAnswerError) as refused:

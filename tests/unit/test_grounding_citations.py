@@ -84,6 +84,11 @@ def test_cited_addresses_are_read_in_every_dialect(answer: str, urls: tuple[str,
     assert cited_urls(answer) == urls
 
 
+@pytest.mark.parametrize("url", ["https://a.example/\x00x", "https://a.example/\x01", "https://a.example/\ud800"])
+def test_an_address_that_can_not_be_stored_is_none(url: str) -> None:
+    assert cited_urls(body(citations=[url, "https://a.example/b"])) == ("https://a.example/b",)
+
+
 def test_an_answer_cites_no_more_than_is_read() -> None:
     assert len(cited_urls(body(citations=[f"https://a.example/{n}" for n in range(99)]))) == CITED_PER_ANSWER_MAX
 
