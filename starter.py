@@ -340,6 +340,7 @@ def review(
         str | None, typer.Option(metavar="approve|drop", help="what a file's rows without a decision become")
     ] = None,
     export: Annotated[Path | None, typer.Option(metavar="FILE", help="write the list to edit, decide nothing")] = None,
+    force: Annotated[bool, typer.Option("--force", help="with --export: replace a file that is there")] = False,
     reject: Annotated[
         str | None, typer.Option(metavar="TEXT", help="search again, with these words; --drop names what is wrong")
     ] = None,
@@ -357,10 +358,12 @@ def review(
     )
     if sum([flags.are_given, export is not None, reopen]) > 1:
         raise typer.BadParameter("--export, --reopen and a decision exclude each other")
+    if force and export is None:
+        raise typer.BadParameter("--force replaces the file of --export: give --export FILE")
     if reopen:
         run(lambda session: reviewing.reopen(session, workflow), json=json, actor=actor)
     if export is not None:
-        run(lambda session: reviewing.export(session, workflow, export), json=json)
+        run(lambda session: reviewing.export(session, workflow, export, is_forced=force), json=json)
     run(lambda session: reviewing.review(session, workflow, flags), json=json, actor=actor)
 
 

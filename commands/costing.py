@@ -35,7 +35,18 @@ async def forecast_of(session: Session, brief: Brief, settings: StepSettings) ->
 
 def forecast_words(found: Forecast) -> str:
     """For the line that names a run's cap."""
+    if not found.fits:
+        return f"forecast {dollars(found.expected_usd)}, the cap of {dollars(found.cap_usd)} ends it earlier"
     return f"forecast {dollars(found.expected_usd)}, at most {dollars(found.at_most_usd)}"
+
+
+def over_cap_words(found: Forecast) -> str:
+    """For a forecast that does not fit."""
+    expected, cap = dollars(found.expected_usd), dollars(found.cap_usd)
+    return (
+        f"more is expected ({expected}) than the cap allows ({cap}); what is beyond it is not begun, "
+        "raise it with `starter.py raise-cap ID USD`"
+    )
 
 
 async def tell_forecast(session: Session, brief: Brief, settings: StepSettings) -> ExitCode:
@@ -53,7 +64,7 @@ async def tell_forecast(session: Session, brief: Brief, settings: StepSettings) 
     each = f"{dollars(found.article_expected_usd)} expected, {dollars(found.article_worst_usd)} worst"
     session.terminal.say(f"{found.articles} × article: {each}; the cap of {dollars(found.cap_usd)} is never passed")
     if not found.fits:
-        session.terminal.note("note: more is expected than the cap allows; articles beyond it are not begun")
+        session.terminal.note(f"note: {over_cap_words(found)}")
     return ExitCode.DONE
 
 

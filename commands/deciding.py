@@ -96,7 +96,7 @@ async def retry(session: Session, workflow: str, *, accept_partial: bool, waits:
 
 async def _is_parked(session: Session, record: WorkflowRecord) -> bool:
     """A run that can't go on by itself waits for a retry, in whatever state the row is."""
-    if status_of(record.state) not in (Status.PENDING, Status.PROCESSING):
+    if status_of(record.state) not in (Status.PENDING, Status.PROCESSING, Status.WAITING):
         return False
     return await is_parked(await session.client(), record)
 

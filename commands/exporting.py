@@ -60,7 +60,7 @@ ZIP = ".zip"
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows: the same files make the same archive
 KEYWORD_COLUMNS = (
     "number", "text", "decision", "intent", "volume", "difficulty", "cpc_usd", "score", "decided_by", "added_by",
-    "sources",
+    "sources", "note",
 )  # fmt: skip
 LEDGER_COLUMNS = (
     "created_at", "step", "slot", "model", "entry", "prompt_tokens", "cached_tokens", "completion_tokens", "searches",

@@ -7,7 +7,7 @@ from commands.exits import ExitCode, not_found
 from commands.session import Session
 from commands.terminal import counted
 from db.keywords import DecidedKeyword, KeywordRow, ReviewRecord, load_keywords, load_reviews
-from domain.seed_review import SeedDecisionKind
+from domain.seed_review import KeywordDecision, SeedDecisionKind
 
 TIME = "%Y-%m-%d %H:%M:%S"
 
@@ -84,5 +84,6 @@ def _rows(text: str, keywords: Sequence[KeywordRow], reviews: Sequence[ReviewRec
 
 def _review_words(review: ReviewRecord) -> str:
     said = f": “{review.feedback}”" if review.kind is SeedDecisionKind.REJECT else ""
+    selected = f"selected {review.count(KeywordDecision.APPROVED)} of {len(review.keywords)}"
     kind = {SeedDecisionKind.REJECT: "rejected the list", SeedDecisionKind.APPROVE_ALL: "approved all"}
-    return f"{review.at.astimezone():{TIME}}  {review.actor} {kind.get(review.kind, 'selected')}{said}"
+    return f"{review.at.astimezone():{TIME}}  {review.actor} {kind.get(review.kind, selected)}{said}"

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -16,13 +16,20 @@ from commands.runs import refusal
 from commands.session import Session
 from config import Settings
 from db.overview import ArticleOverview, article_overview
-from db.publications import load_publications
+from db.publications import PublicationRow, load_publications
 from db.workflows import WorkflowRecord
 from domain.brief import Brief, PublishTarget
 from domain.errors import BadInputError, WorkflowTransitionError
 from domain.identifiers import bare_domain, temporal_workflow_id
 from domain.progress import WorkflowRef
-from domain.publication_changes import REASON_CHARACTERS_MAX, ChangedArticle, ChangeKind, PublicationChange
+from domain.publication_changes import (
+    REASON_CHARACTERS_MAX,
+    ChangedArticle,
+    ChangeKind,
+    PublicationChange,
+    is_reached,
+)
+from domain.publishing import PublicationState
 from domain.settings import StepSettings
 from domain.states import DERIVED_VIEW, is_terminal
 from domain.wordpress import no_site_message
@@ -58,16 +65,18 @@ async def _change(session: Session, workflow: str, wanted: Sequence[str], reason
     found = await session.find(workflow)
     record = await record_of(session, found)
     _check_has_ended(record, kind)
+    rows = await _chosen(session, record, wanted, kind)
     change = PublicationChange(
         ref=WorkflowRef(workflow_id=record.workflow_id, organization_id=record.organization_id),
         change_id=uuid4(),
         kind=kind,
-        article_ids=await _chosen(session, record, wanted, kind),
+        article_ids=tuple(row.article_id for row in rows),
         actor=session.actor,
         reason=reason.strip(),
     )
     changed = await _carried_out(session, record, change)
-    return _tell(session, record, kind, changed)
+    is_repeated = all(is_reached(kind, PublicationState(row.state)) for row in rows)
+    return _tell(session, record, kind, changed, is_repeated=is_repeated)
 
 
 def _check_has_ended(record: WorkflowRecord, kind: ChangeKind) -> None:
@@ -83,7 +92,7 @@ def _check_has_ended(record: WorkflowRecord, kind: ChangeKind) -> None:
 
 async def _chosen(
     session: Session, record: WorkflowRecord, wanted: Sequence[str], kind: ChangeKind
-) -> tuple[UUID, ...]:
+) -> list[PublicationRow]:
     async with session.transaction(record.organization_id) as connection:
         rows = await load_publications(connection, record.workflow_id)
         overview = await article_overview(connection, record.workflow_id)
@@ -96,7 +105,7 @@ async def _chosen(
     missing = [article for article in overview if article.article_id in chosen - known]
     if missing or not chosen:
         raise BadInputError(_nothing_to_do(record, kind, missing), "articles")
-    return tuple(row.article_id for row in rows if row.article_id in chosen)
+    return [row for row in rows if row.article_id in chosen]
 
 
 def _nothing_to_do(record: WorkflowRecord, kind: ChangeKind, missing: Sequence[ArticleOverview]) -> str:
@@ -163,7 +172,15 @@ async def _wait_for_other(client: Client, record: WorkflowRecord) -> None:
 # Telling ---------------------------------------------------------------------------------------------------------
 
 
-def _tell(session: Session, record: WorkflowRecord, kind: ChangeKind, changed: Sequence[ChangedArticle]) -> ExitCode:
+def _tell(
+    session: Session,
+    record: WorkflowRecord,
+    kind: ChangeKind,
+    changed: Sequence[ChangedArticle],
+    *,
+    is_repeated: bool = False,
+) -> ExitCode:
+    """``is_repeated``: every article stood as wanted before."""
     failed = [article for article in changed if not article.is_done]
     code = ExitCode.RUN_FAILED if failed else ExitCode.DONE
     if session.terminal.as_json:
@@ -174,8 +191,12 @@ def _tell(session: Session, record: WorkflowRecord, kind: ChangeKind, changed: S
         shown = article.published_url if kind is ChangeKind.REPUBLISH and article.is_done else article.reason
         session.terminal.say(f"  {mark} {article.slug}  {article.state}  {shown or ''}".rstrip(), style)
     other = ChangeKind.REPUBLISH if kind is ChangeKind.UNPUBLISH else ChangeKind.UNPUBLISH
+    back = f"starter.py {other} {record.workflow_id} --reason TEXT turns it back"
+    if is_repeated:
+        session.terminal.say(f"already {kind}ed, nothing done · {back}")
+        return code
     done = f"{len(changed) - len(failed)} of {len(changed)}"
-    session.terminal.say(f"{done} {kind}ed · starter.py {other} {record.workflow_id} turns it back")
+    session.terminal.say(f"{done} {kind}ed · {back}")
     if failed:
         session.terminal.say("mend what is named above and repeat the command, which is safe", "yellow")
     return code

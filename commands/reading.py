@@ -17,8 +17,11 @@ from db.spend import cost_sums, ledger_lines
 from db.transitions import TransitionRecord, list_transitions
 from db.workflows import WorkflowRecord, list_workflows
 from domain.money import format_usd
+from domain.preview_page import findings_of
+from domain.reminders import WaitsFor
 from domain.spend import CostKey, CostSum, LedgerLine
-from domain.states import DERIVED_VIEW, status_of, step_of
+from domain.states import DERIVED_VIEW, is_terminal, status_of, step_of
+from domain.verdict import Level
 
 TIME = "%Y-%m-%d %H:%M:%S"
 
@@ -145,7 +148,7 @@ async def articles(session: Session, workflow: str) -> ExitCode:
             article.role,
             article.title or article.keyword,
             dollars(article.cost_usd),
-            article.published_url or _why(article),
+            article.published_url or _why(snapshot, article),
         )
         for number, article in enumerate(overview, start=1)
     ]
@@ -214,13 +217,33 @@ def article_object(article: ArticleOverview) -> dict[str, Any]:
     }
 
 
-def _why(article: ArticleOverview) -> str:
+def _why(snapshot: Snapshot, article: ArticleOverview) -> str:
     if article.publication_reason:
         return article.publication_reason
+    if _has_passed(article):
+        return f"{_passed_words(snapshot)}{_warned_words(article)}"
     message = article.reasons[0].message if article.reasons else ""
     if article.accepted_revision is not None and article.revision > article.accepted_revision and message:
         return f"version {article.accepted_revision} stays, version {article.revision} did not pass: {message}"
     return message
+
+
+def _has_passed(article: ArticleOverview) -> bool:
+    is_latest = article.accepted_revision is not None and article.revision == article.accepted_revision
+    is_blocked = any(reason.level is Level.BLOCK for reason in article.reasons)
+    return is_latest and not is_blocked and article.publication_state is None
+
+
+def _passed_words(snapshot: Snapshot) -> str:
+    if snapshot.waits_for is WaitsFor.APPROVAL:
+        return "waits for approval"
+    return "passed, not published" if is_terminal(snapshot.state) else "passed, not published yet"
+
+
+def _warned_words(article: ArticleOverview) -> str:
+    """Only how many: what the gates said of an article that passed stands in its preview."""
+    warnings = len(findings_of(article.quality))
+    return f", {counted(warnings, 'warning')} (preview shows them)" if warnings else ""
 
 
 # Costs -----------------------------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 HINT = "decide with --approve-all, --approve, --drop, --add, --file or --reject TEXT (see `starter.py review --help`)"
 TIME = "%Y-%m-%d %H:%M"
 REASONS_SHOWN = 3
+EXPORT_SUFFIXES = (".csv", ".json")
 # Shown where a provider of keyword data gave them.
 FIGURES = {"volume": "volume", "difficulty": "difficulty", "cpc_usd": "cpc $"}
 
@@ -302,7 +303,8 @@ def _changed_since(path: Path, shown_version: int | None, shown: Shown) -> Comma
     who = f" ({_outcome_words(since[0])})" if since else ""
     return conflict(
         f"{path} was exported at version {shown_version} and the list is at version {record.version} now{who}; "
-        f"export it again with `starter.py review {record.workflow_id} --export FILE` and carry your decisions over",
+        f"export it again with `starter.py review {record.workflow_id} --export FILE`, to another name, and carry your "
+        "decisions over",
         current=record.state,
         expected=State.SEED_REVIEW_PENDING,
         attempted=State.SEED_REVIEW_COMPLETED,
@@ -543,15 +545,18 @@ async def _told(session: Session, shown: Shown, seeds: SeedDecision) -> ExitCode
 # Files -----------------------------------------------------------------------------------------------------------
 
 
-async def export(session: Session, workflow: str, path: Path) -> ExitCode:
+async def export(session: Session, workflow: str, path: Path, *, is_forced: bool = False) -> ExitCode:
     """The list as CSV, or as JSON for a file named .json, to be edited and given back with --file."""
+    _check_suffix(path)
     found = await session.find(workflow)
     record = await record_of(session, found)
     shown = await _shown(session, found, record)
     if not shown.keywords:
         raise BadInputError(f"there are no keywords yet: {record.name} is in {record.state}", "export")
     lines = Selection(shown.keywords, shown.settings, new=shown.new).lines()
-    session.terminal.say(f"{_write_lines(path, lines, record)}; decide in its column `decision`, then")
+    session.terminal.say(
+        f"{_write_lines(path, lines, record, is_forced=is_forced)}; decide in its column `decision`, then"
+    )
     session.terminal.say(f"  starter.py review {record.workflow_id} --file {path}")
     if session.terminal.as_json:
         facts = {"workflow_id": str(record.workflow_id), "version": record.version, "keywords": len(lines)}
@@ -559,11 +564,23 @@ async def export(session: Session, workflow: str, path: Path) -> ExitCode:
     return ExitCode.DONE
 
 
-def _write_lines(path: Path, lines: Sequence[Line], record: WorkflowRecord) -> str:
+def _check_suffix(path: Path) -> None:
+    if path.suffix.lower() not in EXPORT_SUFFIXES:
+        message = f"{path} can't be written: a list is exported as {' or '.join(EXPORT_SUFFIXES)}, name the file so"
+        raise BadInputError(message, "export")
+
+
+def _write_lines(path: Path, lines: Sequence[Line], record: WorkflowRecord, *, is_forced: bool = False) -> str:
+    """A file that is there may hold a person's decisions, so only ``is_forced`` replaces it."""
+    _check_suffix(path)
     origin = Origin(record.workflow_id, record.version)
     text = export_text(lines, origin, as_json=path.suffix.lower() == ".json")
     try:
-        path.write_text(text, encoding="utf-8", newline="")
+        with path.open("w" if is_forced else "x", encoding="utf-8", newline="") as file:
+            file.write(text)
+    except FileExistsError:
+        way = "choose another name, or replace it with `starter.py review ID --export FILE --force`"
+        raise BadInputError(f"{path} is there already and may hold your decisions: {way}", "export") from None
     except OSError as error:
         raise BadInputError(f"{path} can't be written: {error.strerror}", "export") from None
     return f"{counted(len(lines), 'keyword')} in {path}"

@@ -39,6 +39,7 @@ ICP_ORDER = (
 )
 PREVIEW_FOLDER = "preview"
 PREVIEW_TARGET = "preview"
+QUOTATION_CHARACTERS_MAX = 160
 
 
 class Topic(StrEnum):
@@ -103,7 +104,13 @@ def _icp_items(name: str, value: Any, evidence: dict[str, Any]) -> list[str]:
 
 
 def _quotation(item: dict[str, Any] | None) -> str:
-    return f'\n      "{item["quotation"]}" {item["url"]}' if item else ""
+    return f'\n      "{_shortened(str(item["quotation"]))}" {item["url"]}' if item else ""
+
+
+def _shortened(text: str) -> str:
+    """For people; the whole sentence is in the JSON."""
+    tidy = " ".join(text.split())
+    return tidy if len(tidy) <= QUOTATION_CHARACTERS_MAX else f"{tidy[: QUOTATION_CHARACTERS_MAX - 1].rstrip()}…"
 
 
 async def _show_competitors(session: Session, found: FoundWorkflow) -> None:

@@ -178,11 +178,13 @@ async def start_and_tell(
 
     settings = settings_of_worker(session.settings).step_settings(auto_approve_seeds=auto_approve)
     started = await start(session, brief, name=name, settings=settings)
-    facts = started_object(session, started) | {"warnings": list(brief_warnings(brief))}
-    for warning in brief_warnings(brief):
+    forecast_said, over_cap = await _forecast_lines(session, brief, settings)
+    warnings = [*brief_warnings(brief), *over_cap]
+    facts = started_object(session, started) | {"warnings": warnings}
+    for warning in warnings:
         session.terminal.note(f"note: {warning}")
     if not session.terminal.as_json:
-        session.terminal.say(f"  {await forecast_line(session, brief, settings)}")
+        session.terminal.say(f"  {forecast_said}")
     record = started.record
     if waits:
         found = FoundWorkflow.model_validate(record, from_attributes=True)
@@ -196,12 +198,19 @@ async def start_and_tell(
 
 async def forecast_line(session: Session, brief: Brief, settings: StepSettings) -> str:
     """For people; a start never fails for want of a forecast."""
-    from commands.costing import forecast_of, forecast_words
+    words, _ = await _forecast_lines(session, brief, settings)
+    return words
+
+
+async def _forecast_lines(session: Session, brief: Brief, settings: StepSettings) -> tuple[str, list[str]]:
+    """The line, and the warning that the cap is below it."""
+    from commands.costing import forecast_of, forecast_words, over_cap_words
 
     try:
-        return forecast_words(await forecast_of(session, brief, settings))
-    except BadInputError as error:
-        return f"no forecast: {error}"
+        found = await forecast_of(session, brief, settings)
+    except (BadInputError, CommandError) as error:
+        return f"no forecast: {error}", []
+    return forecast_words(found), [] if found.fits else [over_cap_words(found)]
 
 
 def _tell(session: Session, started: Started, ui_url: str | None) -> None:

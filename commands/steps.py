@@ -11,6 +11,7 @@ from typing import Any
 from commands.snapshot import Snapshot
 from commands.terminal import counted, dollars, duration
 from db.overview import ArticleOverview
+from domain.publishing import PublicationState
 from domain.states import STEPS, State, Status, Step, status_of, step_number, step_of
 from domain.validation import OVERRIDDEN
 from domain.verdict import Level
@@ -246,4 +247,8 @@ def _publish_detail(snapshot: Snapshot, mark: Mark) -> str:
         passed = sum(1 for article in snapshot.articles if article.accepted_revision is not None)
         return f"{counted(passed, 'article')} to approve: waits for a person"
     published = sum(1 for article in snapshot.articles if article.publication_state in PUBLISHED)
+    taken_back = sum(1 for article in snapshot.articles if article.publication_state == PublicationState.UNPUBLISHED)
+    if taken_back:
+        gone = f"{counted(taken_back, 'page')} unpublished"
+        return f"{counted(published, 'page')}, {gone}" if published else gone
     return counted(published, "page") + ("" if mark is Mark.DONE else " so far")

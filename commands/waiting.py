@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from activities.case import load_case, progress_of
 from commands.exits import ExitCode
 from commands.session import Session, shortest_id
 from commands.terminal import counted, duration
@@ -15,13 +16,6 @@ from db.reminders import WaitingWorkflow, load_waiting, waiting_ids
 from db.workflows import WorkflowRecord, load_workflow
 from domain.brief import Approval
 from domain.reminders import WaitsFor, waits_for
-
-COMMANDS = {
-    WaitsFor.REVIEW: "review {id}",
-    WaitsFor.APPROVAL: "approve {id}",
-    WaitsFor.RETRY: "retry {id}",
-    WaitsFor.REOPEN: "review {id} --reopen",
-}
 
 
 @dataclass(frozen=True)
@@ -41,14 +35,16 @@ class Waits:
 async def list_waiting(session: Session, limit: int) -> ExitCode:
     async with session.reading() as connection:
         waits = await waits_of(connection, await waiting_ids(connection, limit))
+        commands = [await _command(connection, one) for one in waits]
     if session.terminal.as_json:
-        session.terminal.emit([_object(session, one) for one in waits])
+        session.terminal.emit([_object(session, one, command) for one, command in zip(waits, commands, strict=True)])
         return ExitCode.DONE
     if not waits:
         session.terminal.say("nothing waits for a person")
         return ExitCode.DONE
     columns = ("id", "organization", "name", "waits for", "since", "for", "reminded", "to go on")
-    session.terminal.table(columns, [_cells(one) for one in waits], right=("reminded",))
+    cells = [_cells(one, command) for one, command in zip(waits, commands, strict=True)]
+    session.terminal.table(columns, cells, right=("reminded",))
     session.terminal.say(f"{counted(len(waits), 'run waits', 'runs wait')} for a person")
     return ExitCode.DONE
 
@@ -85,7 +81,7 @@ def waiting_facts(waits: Waits | None) -> dict[str, Any]:
     }
 
 
-def _object(session: Session, waits: Waits) -> dict[str, Any]:
+def _object(session: Session, waits: Waits, command: str) -> dict[str, Any]:
     record, reminded_at = waits.record, waits.wait.waiting.reminded_at
     return {
         "workflow_id": str(record.workflow_id),
@@ -97,12 +93,12 @@ def _object(session: Session, waits: Waits) -> dict[str, Any]:
         **waiting_facts(waits),
         "waiting_seconds": round(waits.seconds, 3),
         "reminded_at": None if reminded_at is None else reminded_at.isoformat(),
-        "next_command": _command(waits, str(record.workflow_id)),
+        "next_command": command,
         "ui_url": session.ui_url(record.organization_id, record.workflow_id),
     }
 
 
-def _cells(waits: Waits) -> tuple[object, ...]:
+def _cells(waits: Waits, command: str) -> tuple[object, ...]:
     record, waiting = waits.record, waits.wait.waiting
     id_ = shortest_id(record.workflow_id)
     return (
@@ -113,12 +109,15 @@ def _cells(waits: Waits) -> tuple[object, ...]:
         f"{waiting.since.astimezone():%Y-%m-%d %H:%M}",
         duration(waits.seconds),
         waiting.reminders or "",
-        _command(waits, id_),
+        command.replace(str(record.workflow_id), id_),
     )
 
 
-def _command(waits: Waits, id_: str) -> str:
-    return "starter.py " + COMMANDS[waits.waits_for].format(id=id_)
+async def _command(connection: Connection, waits: Waits) -> str:
+    """The same that the status card names."""
+    from workflows.status_card import next_command
+
+    return next_command(await progress_of(connection, await load_case(connection, waits.record.workflow_id)))
 
 
 def _organization(record: WorkflowRecord) -> str:

@@ -126,7 +126,7 @@ def _longest_sentence(text: ArticleText) -> tuple[int, Span | None]:
 
 
 def _reading_ease(text: ArticleText, settings: ArticleSettings) -> list[Finding]:
-    ease = flesch(text.body)
+    ease = round(flesch(text.body), 1)  # as it is told
     if settings.flesch_min <= ease <= settings.flesch_max:
         return []
     message = (

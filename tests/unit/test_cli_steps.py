@@ -7,20 +7,30 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from commands import keyword_history, publishing, reading, showing
+from commands.exporting import KEYWORD_COLUMNS
 from commands.failures import kept_words, next_command, spent_words, stop_lines
+from commands.reviewing import keyword_object
+from commands.session import Session
 from commands.snapshot import Snapshot
-from commands.steps import Mark, StepLine, mark_of, seconds_by_step, step_lines
-from commands.terminal import counted, dollars, duration
+from commands.steps import Mark, StepLine, detail_of, mark_of, seconds_by_step, step_lines
+from commands.terminal import Terminal, counted, dollars, duration
 from commands.watching import is_failed
+from config import Settings
+from db.keywords import DecidedKeyword, KeywordRow, ReviewRecord
 from db.outputs import StepOutput
 from db.overview import ArticleOverview, StepCost
 from db.transitions import TransitionRecord
 from db.workflows import WorkflowRecord
 from domain.brief import Brief, brief_from_mapping, normalized
+from domain.export import csv_text
 from domain.progress import ArticleCounts, Failure, Progress
+from domain.publication_changes import ChangedArticle, ChangeKind
+from domain.publishing import PublicationState
+from domain.seed_review import KeywordDecision, SeedDecisionKind
 from domain.settings import StepSettings
 from domain.states import State, Step
-from domain.verdict import Reason, Verdict
+from domain.verdict import Level, Reason, Verdict
 from tests.conftest import legal_path
 
 BEGAN = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -272,6 +282,82 @@ def test_a_failure_says_four_things() -> None:
 )
 def test_dollars(amount: str, text: str) -> None:
     assert dollars(Decimal(amount)) == text
+
+
+def changed(number: int, state: PublicationState) -> ChangedArticle:
+    return ChangedArticle(article_id=UUID(int=number), slug=f"page-{number}", state=state, is_done=True)
+
+
+@pytest.mark.parametrize(
+    ("is_repeated", "words"), [(False, "2 of 2 unpublished"), (True, "already unpublished, nothing done")]
+)
+def test_what_was_taken_back_names_a_command_that_works(
+    capsys: pytest.CaptureFixture[str], is_repeated: bool, words: str
+) -> None:
+    articles = [changed(number, PublicationState.UNPUBLISHED) for number in (1, 2)]
+    session = Session(Settings(), Terminal(), "anna")
+    record = snapshot(State.COMPLETED).record
+    publishing._tell(session, record, ChangeKind.UNPUBLISH, articles, is_repeated=is_repeated)
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.endswith(f"{words} · starter.py republish {WORKFLOW_ID} --reason TEXT turns it back")
+
+
+def test_pages_that_were_taken_back_are_no_pages() -> None:
+    gone = article(0).model_copy(update={"publication_state": "UNPUBLISHED"})
+    assert detail_of(snapshot(State.COMPLETED, articles=(gone, gone)), Step.PUBLISH) == "2 pages unpublished"
+    assert (
+        detail_of(snapshot(State.COMPLETED, articles=(article(1), gone)), Step.PUBLISH) == "1 page, 1 page unpublished"
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (State.PUBLISH_PENDING, "waits for approval, 2 warnings (preview shows them)"),
+        (State.ARTICLE_PROCESSING, "passed, not published yet, 2 warnings (preview shows them)"),
+        (State.COMPLETED, "passed, not published, 2 warnings (preview shows them)"),
+    ],
+)
+def test_an_article_that_passed_is_told_in_short(state: State, words: str) -> None:
+    reason = Reason(code="similar", level=Level.WARN, message="a long message " * 20)
+    findings = [{"message": reason.message}, {"message": "another"}]
+    facts = {"publication_state": None, "quality": {"values": {"findings": findings}}}
+    passed = article(0, reasons=(reason,)).model_copy(update=facts)
+    assert reading._why(snapshot(state, articles=(passed,)), passed) == words
+    failed = article(1, passed=False, state="FAILED", reasons=(reason,)).model_copy(update={"publication_state": None})
+    assert reading._why(snapshot(state, articles=(failed,)), failed) == reason.message
+
+
+def test_a_long_quotation_is_shortened_for_people() -> None:
+    told = showing._quotation({"quotation": "word " * 100, "url": "https://harborline.example"})
+    assert told.endswith('…" https://harborline.example')
+    assert len(told) < 220
+    assert "…" not in showing._quotation({"quotation": "a short one", "url": "https://harborline.example"})
+
+
+def test_the_history_says_how_many_were_selected() -> None:
+    decisions = [KeywordDecision.APPROVED, KeywordDecision.APPROVED, KeywordDecision.DROPPED]
+    review = ReviewRecord(
+        decision_id=UUID(int=1),
+        shown_version=3,
+        kind=SeedDecisionKind.SELECT,
+        actor="root",
+        feedback=None,
+        at=BEGAN,
+        keywords=tuple(
+            DecidedKeyword(position=number, text=f"keyword {number}", decision=decision, is_own=False)
+            for number, decision in enumerate(decisions)
+        ),
+    )
+    assert keyword_history._review_words(review).endswith("root selected 2 of 3")
+
+
+def test_exported_keywords_have_the_note_of_the_reviewer() -> None:
+    row = KeywordRow(
+        position=1, text="audit", score=1, volume=None, difficulty=None, cpc_usd=None, intent="x", sources=[], note="no"
+    )
+    header, line = csv_text(KEYWORD_COLUMNS, [keyword_object(row)]).splitlines()
+    assert (header.split(",")[-1], line.split(",")[-1]) == ("note", "no")
 
 
 def test_words_for_numbers() -> None:

@@ -156,6 +156,12 @@ def test_bad_arguments(arguments: list[str], words: str) -> None:
     assert words in refused(*arguments, code=2)
 
 
+def test_what_a_list_can_not_be_exported_as(tmp_path: Path) -> None:
+    message = refused("review", "abcd", "--export", str(tmp_path / "kw.xlsx"), code=2)
+    assert "kw.xlsx can't be written: a list is exported as .csv or .json" in message
+    assert "give --export FILE" in refused("review", "abcd", "--force", code=2)
+
+
 def test_bad_options_of_start(tmp_path: Path) -> None:
     path = brief_file(tmp_path, good())
     assert "--cap is '0'" in refused("start", path, "--cap", "0", code=2)

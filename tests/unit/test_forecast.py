@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from commands.costing import forecast_words, over_cap_words
 from domain.brief import Brief, brief_from_mapping, parse_brief
 from domain.errors import BadInputError
 from domain.forecast import Forecast, forecast, models_of
@@ -223,3 +224,13 @@ def test_paid_embeddings_are_forecast_and_local_ones_cost_nothing() -> None:
 def test_the_models_are_those_of_every_call() -> None:
     both = with_embeddings(with_data(), Embeddings.PROVIDER, EMBEDDING)
     assert models_of(both) == (SONAR, MINI, SITE, DIFFICULTY, EMBEDDING)
+
+
+def test_a_cap_below_the_forecast_is_said_and_no_bound_below_it() -> None:
+    figures = dict.fromkeys(("worst_usd", "worst_with_repairs_usd", "article_worst_usd"), Decimal("0.31"))
+    expected = dict.fromkeys(("expected_usd", "article_expected_usd"), Decimal("0.0632"))
+    low = Forecast(lines=(), articles=1, cap_usd=Decimal("0.001"), **figures, **expected)
+    assert forecast_words(low) == "forecast $0.0632, the cap of $0.0010 ends it earlier"
+    assert "more is expected ($0.0632) than the cap allows ($0.0010)" in over_cap_words(low)
+    enough = low.model_copy(update={"cap_usd": Decimal(1)})
+    assert forecast_words(enough) == "forecast $0.0632, at most $0.31"

@@ -4,12 +4,15 @@ import json
 from decimal import Decimal
 from typing import Any
 
+from commands import waiting
 from commands.exporting import Material, export_of, read_material
 from commands.reading import article_object
 from db.overview import ArticleOverview, FoundWorkflow, article_overview
+from db.pool import Database
 from domain.budget import BudgetSlice
 from domain.decisions import RaiseCap, RedoArticle, Retry
 from domain.export import Export
+from domain.money import format_usd
 from domain.states import State
 from tests.workflows.conftest import Pipeline, Run
 
@@ -24,6 +27,17 @@ async def material_of(run: Run) -> Material:
     found = FoundWorkflow(**dict(run.ref), name=progress.name, state=progress.state)
     async with run.pipeline.database.app.transaction(run.ref.organization_id) as connection:
         return await read_material(connection, found)
+
+
+async def waiting_command(run: Run) -> str:
+    """As `list --waiting` reads it, by the operator's role."""
+    operator = await Database.connect(run.pipeline.database.operator_dsn)
+    try:
+        async with operator.reading() as connection:
+            (waits,) = await waiting.waits_of(connection, [run.ref.workflow_id])
+            return await waiting._command(connection, waits)
+    finally:
+        await operator.close()
 
 
 async def prompts_of(run: Run, slot_start: str) -> list[str]:
@@ -44,6 +58,8 @@ async def test_what_the_cap_does_not_cover_is_named_with_its_price_and_a_cap_tha
     assert isinstance(budget, BudgetSlice)
     assert budget.articles == 1
     check_export_of_a_partial_success(export_of(await material_of(run)))
+    raised = f"starter.py raise-cap {run.ref.workflow_id} {format_usd(budget.cap_usd)}"
+    assert await waiting_command(run) == f"{raised} && starter.py retry {run.ref.workflow_id}"
     (written,) = [article for article in await overview_of(run) if article.accepted_revision]
     assert abs(budget.expected_usd - written.cost_usd) < written.cost_usd / 4
     await run.update("raise_cap", RaiseCap(**await run.decision(), cap_usd=budget.cap_usd))

@@ -77,6 +77,11 @@ async def test_a_file_out_and_in_and_who_comes_late_is_told(
     path, other = tmp_path / "list.csv", tmp_path / "other.json"
     await reviewing.export(anna.session, anna.id, path)
     await reviewing.export(bert.session, bert.id, other)
+    path.write_text("my decisions", encoding="utf-8")
+    with pytest.raises(BadInputError, match="is there already and may hold your decisions: choose another name"):
+        await reviewing.export(anna.session, anna.id, path)
+    assert path.read_text(encoding="utf-8") == "my decisions"
+    await reviewing.export(anna.session, anna.id, path, is_forced=True)
     rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
     for row in rows[3:]:
         row["decision"] = "no"
@@ -116,7 +121,7 @@ async def test_an_export_from_before_a_rejection_is_refused(
     await reviewing.export(bert.session, bert.id, path)
     await anna.decides(reject="no pricing", drop=["1"])
     await run.reaches(State.SEED_REVIEW_PENDING)
-    with pytest.raises(CommandError, match="export it again") as stale:
+    with pytest.raises(CommandError, match=r"export it again with .*, to another name") as stale:
         await bert.decides(file=path)
     assert stale.value.exit_code is ExitCode.CONFLICT
     assert "anna rejected the list at" in str(stale.value)
