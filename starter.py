@@ -684,4 +684,9 @@ def _write_what_the_terminal_can_show() -> None:
 
 if __name__ == "__main__":
     _write_what_the_terminal_can_show()
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        from commands.exits import end_process
+
+        end_process(ended.code if isinstance(ended.code, int) else 0)

@@ -49,6 +49,7 @@ from activities.sites import SiteActivities
 from activities.spend import PaidCallActivities, RequestBuilder, SpendActivities
 from activities.state import StateActivities
 from activities.validation import ValidationActivities
+from commands.exits import end_process
 from commands.runs import run_arguments
 from config import LogFormat, Settings, environment_has_temporal, load_settings, with_local_stack
 from db.migrate import check_parity, migrate, pending_migrations
@@ -500,4 +501,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

@@ -1,8 +1,11 @@
 """How a command ends: its exit code, and the one line or object that says why."""
 
+import contextlib
+import os
+import sys
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import Any, NoReturn
 
 from domain.errors import (
     ClaimLostError,
@@ -97,3 +100,20 @@ def exit_code_of(error: PipelineError) -> ExitCode:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+TEMPORAL_THREADS = "temporalio.bridge.temporal_sdk_bridge"
+
+
+def end_process(code: int) -> NoReturn:
+    """Ends with this code, whatever native threads do.
+
+    Temporal's own threads outlive the event loop. One that wakes while the interpreter is being taken down aborts the
+    process, and a command that was done would exit with 134; so the interpreter is not taken down where they run.
+    """
+    if TEMPORAL_THREADS not in sys.modules:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # whoever read it has left
+            stream.flush()
+    os._exit(code)

@@ -1,11 +1,15 @@
 """Every error a command can meet: its exit code, its one line, its object."""
 
+import subprocess
+import sys
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from commands import exits
 from commands.exits import CommandError, ExitCode, conflict, not_found, report_of, unreachable
 from commands.runs import refusal
 from domain import errors
@@ -103,3 +107,19 @@ def test_a_runs_refusal_keeps_type_facts_and_exit_code(error: PipelineError, cod
 def test_a_refusal_of_an_unknown_kind_is_a_defect() -> None:
     assert refusal(ApplicationError("x", type="PayloadsTooLarge")).exit_code is ExitCode.DEFECT
     assert refusal(None).exit_code is ExitCode.UNREACHABLE
+
+
+def test_a_process_with_temporals_threads_ends_with_its_code_and_says_all() -> None:
+    """Also when a thread would abort the interpreter's own end; buffered words are written."""
+    script = (
+        "import atexit, os, sys, temporalio.bridge.temporal_sdk_bridge\n"
+        "from commands.exits import end_process\n"
+        "atexit.register(os.abort)\n"
+        "print('done')\n"
+        "end_process(4)\n"
+    )
+    root = Path(exits.__file__).parents[1]
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (4, "done\n")
