@@ -412,11 +412,17 @@ class PublishActivities:
 
 
 def publication_of(
-    case: Case, article: AcceptedArticle, available: Sequence[AcceptedArticle], rows: Sequence[PublicationRow]
+    case: Case,
+    article: AcceptedArticle,
+    available: Sequence[AcceptedArticle],
+    rows: Sequence[PublicationRow] = (),
+    *,
+    target: str | None = None,
 ) -> PublicationRequest:
-    """Related links to siblings that don't go out are dropped; the approved content stays as it is."""
+    """Related links to siblings that don't go out are dropped; the approved content stays as it is. ``target`` is the
+    brief's unless said: a preview stands at none."""
     return publishing.publication_request(
-        publication_id=publication_id_of(article.row.article_id, case.brief.publish.target),
+        publication_id=publication_id_of(article.row.article_id, target or case.brief.publish.target),
         workflow_id=case.workflow_id,
         workflow_name=case.record.name,
         article_id=article.row.article_id,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from activities.case import Case, load_case
-from activities.publish import AcceptedArticle, accepted_articles
+from activities.publish import AcceptedArticle, accepted_articles, publication_of
 from commands.exits import ExitCode
 from commands.reading import article_object, transition_object
 from commands.reviewing import keyword_object
@@ -38,7 +38,7 @@ from domain.export import (
     is_export_manifest,
     json_text,
 )
-from domain.identifiers import bare_domain, publication_id_of
+from domain.identifiers import bare_domain
 from domain.money import Frozen
 from domain.publication_feed import render_feed
 from domain.publication_site import (
@@ -50,7 +50,6 @@ from domain.publication_site import (
     render_markdown,
     render_page,
 )
-from domain.publishing import PublicationRequest
 from domain.spend import LedgerLine
 from domain.states import Step
 
@@ -221,7 +220,8 @@ def _files_of(material: Material, overview: ArticleOverview, accepted: AcceptedA
     if accepted is None:
         why = overview.reasons[0].message if overview.reasons else f"{overview.keyword!r} is {overview.state}"
         return [(paths["json"], facts, ""), (paths["md"], None, why), (paths["html"], None, why)]
-    request, dates = _request(material, accepted), _dates(material, accepted)
+    request = publication_of(material.case, accepted, material.accepted)
+    dates = _dates(material, accepted)
     return [
         (paths["json"], facts, ""),
         (paths["md"], render_markdown(request, dates), ""),
@@ -237,23 +237,6 @@ def _dates(material: Material, article: AcceptedArticle) -> PageDates:
         if (one.article_id, one.content_hash) == (article.row.article_id, article.content_hash)
     ]
     return PageDates(published_at=approved[0], modified_at=approved[0]) if approved else PageDates()
-
-
-def _request(material: Material, article: AcceptedArticle) -> PublicationRequest:
-    case = material.case
-    return publishing.publication_request(
-        publication_id=publication_id_of(article.row.article_id, case.brief.publish.target),
-        workflow_id=case.workflow_id,
-        workflow_name=case.record.name,
-        article_id=article.row.article_id,
-        document=article.document,
-        content_hash=article.content_hash,
-        mode=case.brief.publish.mode,
-        is_demo_text=case.settings.is_demo_text,
-        organization=case.brief.organization,
-        domain=bare_domain(case.brief.organization.url),
-        available_slugs={found.document.slug: found.document.title for found in material.accepted},
-    )
 
 
 def _site_manifest(material: Material) -> Manifest:

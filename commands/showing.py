@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from activities.case import Case, load_case
-from activities.publish import AcceptedArticle, accepted_articles
+from activities.publish import AcceptedArticle, accepted_articles, publication_of
 from commands.exits import CommandError, ExitCode, not_found
 from commands.keyword_history import history_objects
 from commands.reading import articles as show_articles
@@ -20,10 +20,10 @@ from db.overview import ArticleOverview, FoundWorkflow, article_overview
 from db.pages import load_latest_reads
 from domain import publishing
 from domain.errors import ConfigurationError
-from domain.identifiers import bare_domain, publication_id_of
+from domain.identifiers import bare_domain
 from domain.pages import SiteRead
 from domain.preview_page import PREVIEW_FILE, PreviewedArticle, PreviewPage, findings_of, render_preview
-from domain.publishing import PublicationRequest, PublicationState
+from domain.publishing import PublicationState
 from domain.states import Step
 
 ICP_ORDER = (
@@ -280,7 +280,7 @@ async def _write_pages(
     publisher = FilesPublisher(session.settings.state_dir.absolute() / PREVIEW_FOLDER)
     pages = []
     for article in accepted:
-        result = await publisher.publish(_request(case, article, accepted))
+        result = await publisher.publish(publication_of(case, article, accepted, target=PREVIEW_TARGET))
         if result.state is PublicationState.FAILED or result.url is None:
             raise ConfigurationError(f"the preview can't be written: {result.reason}")
         pages.append(
@@ -300,19 +300,3 @@ async def _write_pages(
         mode=case.brief.publish.mode,
     )
     return await publisher.finish(case.workflow_id, site), pages
-
-
-def _request(case: Case, article: AcceptedArticle, accepted: Sequence[AcceptedArticle]) -> PublicationRequest:
-    return publishing.publication_request(
-        publication_id=publication_id_of(article.row.article_id, PREVIEW_TARGET),
-        workflow_id=case.workflow_id,
-        workflow_name=case.record.name,
-        article_id=article.row.article_id,
-        document=article.document,
-        content_hash=article.content_hash,
-        mode=case.brief.publish.mode,
-        is_demo_text=case.settings.is_demo_text,
-        organization=case.brief.organization,
-        domain=bare_domain(case.brief.organization.url),
-        available_slugs={found.document.slug: found.document.title for found in accepted},
-    )
