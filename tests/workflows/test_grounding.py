@@ -89,6 +89,19 @@ async def test_a_cited_page_is_read_and_becomes_a_source(pipeline: Pipeline, boo
     await books_balance(run)
 
 
+async def test_paid_sections_are_judged_where_cited_pages_can_not_be_stored(
+    pipeline: Pipeline, books_balance: Check
+) -> None:
+    """Reading what is cited is an addition: it fails for good, and the article goes on with the sources it has."""
+    sentence = await _sentence_of_the_cited_page(pipeline)
+    await pipeline.faults({**SECTION, "count": 1, "text": sentence, "cites": [CITED]})
+    await pipeline.database.admin.execute("REVOKE INSERT ON cited_pages FROM infin8_app")
+    run = await pipeline.begin(articles={"max": 1, "min": 1, "words": 400})
+    await run.reaches(State.COMPLETED)
+    assert await run.rows("SELECT 1 FROM cited_pages WHERE workflow_id = $1") == []
+    await books_balance(run)
+
+
 async def _sentence_of_the_cited_page(pipeline: Pipeline) -> str:
     """Words that stand on the cited page and on no page that the run crawls."""
     web_pages = WebPages(user_agent="tests", site_overrides=pipeline.settings.site_overrides)
