@@ -189,6 +189,15 @@ async def test_three_lost_transitions_park_and_a_retry_wakes(pipeline: Pipeline,
     await books_balance(run)
 
 
+async def test_any_decision_wakes_a_parked_run(pipeline: Pipeline, books_balance: Check) -> None:
+    """Whoever decides has looked; a parked run that did not notice would stand still behind a row that moved."""
+    run = await _parked_by_conflicts(pipeline)
+    await pipeline.no_faults()
+    await run.update("raise_cap", RaiseCap(**await run.decision(cap_usd=Decimal(2))))
+    await run.reaches(State.COMPLETED)
+    await books_balance(run)
+
+
 async def _parked_by_conflicts(pipeline: Pipeline) -> Run:
     """Each time the run waits for the provider, somebody else fails the step and begins it again."""
     await pipeline.faults(
