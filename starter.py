@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 SHOWS_TRACEBACKS = "DEBUG"
 TRY, RUN, DECIDE, LOOK, OPERATE = "Trying out", "Runs", "People's decisions", "Looking", "Operating"
+Articles = Annotated[
+    list[str] | None,
+    typer.Option("--articles", metavar="WHICH", help="numbers, slugs or ids; all that can be otherwise"),
+]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="kept in the audit")]
 
 
@@ -370,10 +374,7 @@ def review(
 @app.command(rich_help_panel=DECIDE)
 def approve(
     workflow: Workflow,
-    articles: Annotated[
-        list[str] | None,
-        typer.Option("--articles", metavar="WHICH", help="numbers, slugs or ids; all otherwise"),
-    ] = None,
+    articles: Articles = None,
     actor: Actor = None,
     json: Json = False,
 ) -> None:
@@ -403,10 +404,7 @@ def redo(
 def unpublish(
     workflow: Workflow,
     reason: Reason,
-    articles: Annotated[
-        list[str] | None,
-        typer.Option("--articles", metavar="WHICH", help="numbers, slugs or ids; all otherwise"),
-    ] = None,
+    articles: Articles = None,
     actor: Actor = None,
     json: Json = False,
 ) -> None:
@@ -421,10 +419,7 @@ def unpublish(
 def republish(
     workflow: Workflow,
     reason: Reason,
-    articles: Annotated[
-        list[str] | None,
-        typer.Option("--articles", metavar="WHICH", help="numbers, slugs or ids; all that were taken back otherwise"),
-    ] = None,
+    articles: Articles = None,
     actor: Actor = None,
     json: Json = False,
 ) -> None:
