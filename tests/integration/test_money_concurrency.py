@@ -84,6 +84,46 @@ async def test_L1_the_months_cap_holds_over_several_workflows(
     await assert_books_balance(database.admin)
 
 
+async def test_L1_two_workflows_meet_at_the_months_last_room(
+    database: TenantDatabase, make_workflow: MakeWorkflow
+) -> None:
+    """One is held between its decision and its hold; whoever comes then has to wait for it, by no luck of timing."""
+    first, second, third = [Till(database.app, await make_workflow(State.ICP_PROCESSING)) for _ in range(3)]
+    [decision] = await first.authorize(an_ask(first.workflow))  # the month has its row
+    await database.admin.execute("UPDATE plans SET month_cap_usd = $1", decision.hold_usd * 2)
+    await database.admin.execute(
+        """CREATE FUNCTION hold_still() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$"""
+    )
+    await database.admin.execute(
+        f"""CREATE TRIGGER hold_still BEFORE INSERT ON spend_attempts FOR EACH ROW
+        WHEN (NEW.workflow_id = '{second.workflow.workflow_id}') EXECUTE FUNCTION hold_still()"""
+    )
+    async with database.admin.connection() as gate:
+        await gate.execute("SELECT pg_advisory_lock(1)")
+        early = asyncio.create_task(second.authorize(an_ask(second.workflow)))
+        await _wait(database, sessions=1)
+        late = asyncio.create_task(third.authorize(an_ask(third.workflow)))
+        await _wait(database, sessions=2, unless=late)
+    assert [[one.kind for one in decisions] for decisions in await asyncio.gather(early, late)] == [
+        [DecisionKind.AUTHORIZED],
+        [DecisionKind.REFUSED],
+    ]
+    await assert_books_balance(database.admin)
+
+
+async def _wait(database: TenantDatabase, sessions: int, unless: asyncio.Task[object] | None = None) -> None:
+    """Until so many sessions of this database wait for another's lock, or the task that should wait is done."""
+    for _ in range(500):
+        waiting = await database.admin.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        if waiting >= sessions or (unless and unless.done()):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{sessions} sessions should wait")
+
+
 async def test_L1_a_full_cap_opens_by_what_settles_below_its_hold(
     database: TenantDatabase, make_workflow: MakeWorkflow
 ) -> None:

@@ -210,7 +210,7 @@ AUTHORIZING_MUTANTS = (
         SCOPES,
         "WHERE organization_id = p_organization_id AND month = v_month FOR NO KEY UPDATE;",
         "WHERE organization_id = p_organization_id AND month = v_month;",
-        f"{CONCURRENCY}::test_L1_the_months_cap_holds_over_several_workflows",
+        f"{CONCURRENCY}::test_L1_two_workflows_meet_at_the_months_last_room",
     ),
     mutant(
         "refused_may_ask_again",
