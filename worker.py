@@ -51,7 +51,7 @@ from activities.state import StateActivities
 from activities.validation import ValidationActivities
 from commands.exits import end_process
 from commands.runs import run_arguments
-from config import LogFormat, Settings, environment_has_temporal, load_settings, with_local_stack
+from config import EmbeddingChoice, LogFormat, Settings, environment_has_temporal, load_settings, with_local_stack
 from db.migrate import check_parity, migrate, pending_migrations
 from db.pool import Database
 from db.workflows import WorkflowRecord
@@ -337,9 +337,10 @@ class WorkerProcess:
         sites = SiteActivities(self._database, web_pages, settings.timeouts.heartbeat_every_seconds)
         cited = CitedPageActivities(self._database, web_pages, settings.timeouts.heartbeat_every_seconds)
         extraction = SeedExtractionActivities(self._database, settings.timeouts.heartbeat_every_seconds)
-        embeddings = KeywordEmbeddingActivities(
-            self._database, LocalEmbeddings(installed_model()), settings.timeouts.heartbeat_every_seconds
-        )
+        local_model = LocalEmbeddings(installed_model())
+        if settings.embeddings is not EmbeddingChoice.NONE:
+            local_model.load_ahead()
+        embeddings = KeywordEmbeddingActivities(self._database, local_model, settings.timeouts.heartbeat_every_seconds)
         word_press = WordPressPublisher(settings.wordpress)
         stack.push_async_callback(word_press.close)
         publishers: dict[PublishTarget, Publisher] = {

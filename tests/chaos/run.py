@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from domain.errors import DatabaseUnavailableError
@@ -50,6 +51,7 @@ from worker import EXIT_UNREACHABLE
 
 WORKERS = 3
 IN_FLIGHT = 8
+BATCHES, BATCH_RUNS = 3, 4  # before and after the faults of a row; their medians give its rate
 FINISH_SECONDS = 180.0
 SMALL_CAP_SHARE = 0.06  # of the workflows: their cap is too small, so that they park and a person raises it
 SMALL_CAP_USD = "0.03"
@@ -61,8 +63,8 @@ PROVIDER_FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "bill_then_drop", "probability": 0.02},
     {"kind": "bill_then_drop", "where": "before_headers", "probability": 0.01},
     {"kind": "drop_before_billing", "probability": 0.01},
-    {"kind": "hang", "seconds": 6, "probability": 0.005},
-    {"kind": "hang", "seconds": 6, "where": "after_headers", "probability": 0.005},
+    {"kind": "hang", "seconds": 4, "probability": 0.005},
+    {"kind": "hang", "seconds": 4, "where": "after_headers", "probability": 0.005},
     {"kind": "ok_with_error_body", "probability": 0.01},
     {"kind": "empty_content", "probability": 0.01},
     {"kind": "fenced_json", "probability": 0.02},
@@ -77,10 +79,12 @@ SELECT count(*) FROM spend_attempts
 WHERE dispatched_at IS NOT NULL AND (state IN ('UNKNOWN', 'WRITTEN_OFF') OR NOT outcome ? 'permanent')
 """
 PROGRESS_AT = """
-SELECT workflow_id, unnest(ARRAY[authorized_at, dispatched_at, answered_at, settled_at]) AS at FROM spend_attempts
-UNION ALL SELECT workflow_id, at FROM workflow_transitions
-UNION ALL SELECT workflow_id, updated_at FROM articles
-UNION ALL SELECT workflow_id, updated_at FROM publications
+SELECT workflow_id, at, slot || ' ' || what AS step FROM spend_attempts,
+    unnest(ARRAY[authorized_at, dispatched_at, answered_at, settled_at],
+        ARRAY['authorized', 'dispatched', 'answered', 'settled']) AS moment (at, what)
+UNION ALL SELECT workflow_id, at, to_state FROM workflow_transitions
+UNION ALL SELECT workflow_id, updated_at, 'article stored' FROM articles
+UNION ALL SELECT workflow_id, updated_at, 'publication stored' FROM publications
 """
 
 
@@ -141,13 +145,14 @@ class Row:
     resolved: Counter[str] = field(default_factory=Counter)
     recoveries: list[float] = field(default_factory=list)
     standstills: list[float] = field(default_factory=list)
-    before_seconds: float = 0.0
-    after_seconds: float = 0.0
+    before: list[float] = field(default_factory=list)  # seconds that a batch of workflows took
+    after: list[float] = field(default_factory=list)
     actions: list[str] = field(default_factory=list)
+    slow: list[str] = field(default_factory=list)  # the pauses that took longer than wanted
 
     @property
     def ratio(self) -> float:
-        return self.before_seconds / self.after_seconds if self.after_seconds else 0.0
+        return median(self.before) / median(self.after)
 
 
 @dataclass
@@ -161,9 +166,12 @@ class SegmentRun:
     number: int = 0
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
-    async def batch(self, size: int) -> float:
-        """Seconds that so many workflows take together when nothing goes wrong."""
+    async def batches(self, times: int, size: int) -> list[float]:
+        """Seconds that so many workflows take together when nothing goes wrong, time after time."""
         await self.scene.pipeline.no_faults()
+        return [await self._batch(size) for _ in range(times)]
+
+    async def _batch(self, size: int) -> float:
         began = time.monotonic()
         runs = [await self._begin(number) for number in range(size)]
         await asyncio.gather(*(self._finish(run) for run in runs))
@@ -240,31 +248,37 @@ class SegmentRun:
         self.row.completed = await admin.fetchval(count, State.COMPLETED)
         self.row.cancelled = await admin.fetchval(count, State.CANCELLED)
         self.row.faults, self.row.kills = len(self.scene.struck), self.scene.kills
-        self.row.recoveries, self.row.standstills = await self._recoveries()
+        await self._measure_recoveries()
         earlier = self.row.findings.violations
         self.row.findings, self.row.resolved = await look_at_all(self.scene.pipeline, self.scene.stack.strangers)
         self.row.findings.violations[:0] = earlier
         self.row.unknown = await admin.fetchval(EVER_UNKNOWN)
 
-    async def _recoveries(self) -> tuple[list[float], list[float]]:
+    async def _measure_recoveries(self) -> None:
         """Seconds of every pause between two steps of a run in which a fault struck: from the last fault's end to the
         step that followed (what recovery takes), and from the first one's (how long the run stood still)."""
-        steps: dict[Any, list[datetime]] = {}
+        steps: dict[Any, list[tuple[datetime, str]]] = {}
         for row in await self.scene.pipeline.database.admin.fetch(PROGRESS_AT):
             if row["at"] is not None:
-                steps.setdefault(row["workflow_id"], []).append(row["at"])
-        struck = sorted(at for _, at in self.scene.struck)
-        pauses = [pause for of_run in steps.values() for pause in pairwise(sorted(of_run))]
-        recoveries, standstills = [], []
-        for earlier, later in pauses:
-            within = [at for at in struck if earlier < at < later]
-            if within:
-                recoveries.append((later - within[-1]).total_seconds())
-                standstills.append((later - within[0]).total_seconds())
-        return recoveries, standstills
+                steps.setdefault(row["workflow_id"], []).append((row["at"], row["step"]))
+        struck = sorted((at, fault) for fault, at in self.scene.struck)
+        for workflow_id, of_run in steps.items():
+            for (earlier, left), (later, reached) in pairwise(sorted(of_run)):
+                within = [(at, fault) for at, fault in struck if earlier < at < later]
+                if not within:
+                    continue
+                recovery = (later - within[-1][0]).total_seconds()
+                self.row.recoveries.append(recovery)
+                self.row.standstills.append((later - within[0][0]).total_seconds())
+                if recovery > RECOVERY_SECONDS_WANTED:
+                    faults = ", ".join(f"{fault} at {at:%H:%M:%S.%f}" for at, fault in within)
+                    self.row.slow.append(
+                        f"{workflow_id} {recovery:.2f} s: {left} at {earlier:%H:%M:%S.%f}, {faults}, "
+                        f"then {reached} at {later:%H:%M:%S.%f}"
+                    )
 
 
-async def run_segment(stack: Stack, segment: Segment, *, seed: int, seconds: float, batch: int) -> Row:
+async def run_segment(stack: Stack, segment: Segment, *, seed: int, seconds: float, batches: int) -> Row:
     row = Row(segment.name)
     async with AsyncExitStack() as exits:
         pipeline = await exits.enter_async_context(stack.pipeline())
@@ -275,11 +289,11 @@ async def run_segment(stack: Stack, segment: Segment, *, seed: int, seconds: flo
         scene = Scene(stack, pipeline, crew, proxy)
         await scene.man(WORKERS)
         on_its_way = SegmentRun(segment, seed, scene, row)
-        await on_its_way.batch(1)  # the first run of a process is slower than the others
-        row.before_seconds = await on_its_way.batch(batch)
+        await on_its_way.batches(1, WORKERS)  # the first run of a process is slower than the others
+        row.before = await on_its_way.batches(batches, BATCH_RUNS)
         await on_its_way.under_faults(seconds)
         await on_its_way.all_up()
-        row.after_seconds = await on_its_way.batch(batch)
+        row.after = await on_its_way.batches(batches, BATCH_RUNS)
         await on_its_way.measure()
     return row
 
@@ -342,8 +356,8 @@ def total_of(rows: Sequence[Row]) -> Row:
     for row in rows:
         for name in ("runs", "faults", "kills", "completed", "cancelled", "acted", "unknown"):
             setattr(total, name, getattr(total, name) + getattr(row, name))
-        for name in ("before_seconds", "after_seconds"):
-            setattr(total, name, getattr(total, name) + getattr(row, name))
+        total.before += row.before
+        total.after += row.after
         for name in (
             "overspend_usd",
             "double_settlements",
@@ -372,17 +386,19 @@ async def bench(*, minutes: float, seed: int, only: str | None) -> list[Row]:
     names = SHORT if only is None and minutes < SHORT_MINUTES else [segment.name for segment in SEGMENTS]
     chosen = [segment for segment in SEGMENTS if segment.name == (only or segment.name) and segment.name in names]
     share = sum(segment.weight for segment in chosen)
-    batch = 6 if minutes >= 5 else 2
+    batches = BATCHES if minutes >= 5 else 1
     try:
         async with running_stack(folder) as stack:
             for segment in chosen:
                 began, seconds = time.monotonic(), minutes * 60 * segment.weight / share
                 say(f"{datetime.now(UTC):%H:%M:%S} {segment.name}: {seconds:.0f} s of faults")
-                row = await run_segment(stack, segment, seed=seed, seconds=seconds, batch=batch)
+                row = await run_segment(stack, segment, seed=seed, seconds=seconds, batches=batches)
                 rows.append(row)
                 say(f"  {row.runs} runs in {time.monotonic() - began:.0f} s; {dict(row.resolved)}")
                 for action, times in Counter(action.split(" [")[0].split(":")[0] for action in row.actions).items():
                     say(f"  parked in {action}: {times}, finished by what the card said")
+                for pause in row.slow:
+                    say(f"  slow {pause}")
                 for violation in row.findings.violations:
                     say(f"  VIOLATION {violation}")
     finally:

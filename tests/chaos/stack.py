@@ -48,7 +48,7 @@ TIMEOUTS = ActivityTimeouts(
     workflow_task_seconds=2,
     sticky_seconds=1,
 )
-SPEND = SpendSettings(call_timeout_seconds=4)
+SPEND = SpendSettings(call_timeout_seconds=3)
 # Many workflows of one brief: that they want the same hubs is not what this is about.
 SAME_BRIEF_AGAIN = ValidationSettings(compares_workflows=False)
 FAMILIES = (

@@ -191,7 +191,7 @@ async def test_zombie_in_the_middle_of_a_transition(stack: Stack, pipeline: Pipe
 
 
 async def test_cancelled_while_its_worker_dies(stack: Stack, pipeline: Pipeline, crew: Crew) -> None:
-    await set_faults(stack.sandbox.url, {"kind": "slow", "schema": "icp", "seconds": 3, "count": 1}, seed=SEED)
+    await set_faults(stack.sandbox.url, {"kind": "slow", "schema": "icp", "seconds": 2, "count": 1}, seed=SEED)
     run = await begin(pipeline, 3)
     child = crew.start()
 

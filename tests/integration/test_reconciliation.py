@@ -867,6 +867,50 @@ async def test_an_operators_correction_resolves_a_write_off(
     await assert_books_balance(database.admin)
 
 
+@pytest.mark.parametrize("by_hand", ["0.0001", "0.0003", "0"])
+async def test_an_answer_after_an_operators_correction_is_kept_and_booked_at_its_cost(
+    database: TenantDatabase, till: Till, operator: Operator, by_hand: str
+) -> None:
+    attempt_id = await unknown(till)
+    hold = await hold_of(till, attempt_id)
+    await run_pass(database, WRITING_OFF, saying(None))
+    await operator.correct(attempt_id, Decimal(by_hand) - hold)
+
+    for _ in range(2):
+        stored = await till.store(attempt_id, an_answer("0.0003"))
+        assert (stored.state, stored.answer_body) == (AttemptState.SETTLED, an_answer("0.0003").body)
+        assert (await till.settle(attempt_id))[0].cost_usd == Decimal("0.0003")
+    rows = await database.admin.fetch("SELECT * FROM ai_usage_ledger ORDER BY id")
+    assert [row["entry"] for row in rows] == ["write_off", "correction", "correction"]
+    assert (rows[-1]["corrects"], rows[-1]["provider_cost_usd"]) == (attempt_id, Decimal("0.0003"))
+    assert (await till.counters()).spent_usd == Decimal("0.0003")
+    assert (await till.counters()).overrun_usd == 0
+    with pytest.raises(IdempotencyConflictError, match="another answer"):
+        await till.store(attempt_id, an_answer("0.0004"))
+    assert (await run_pass(database)).imbalances == ()
+    await assert_books_balance(database.admin)
+
+
+async def test_L1_an_answer_that_costs_money_a_correction_freed_and_others_hold_is_an_overrun_and_freezes(
+    database: TenantDatabase, make_workflow: MakeWorkflow
+) -> None:
+    probe = Till(database.app, await make_workflow(State.ICP_PROCESSING))
+    [decision] = await probe.authorize(an_ask(probe.workflow))
+    workflow = await make_workflow(State.ICP_PROCESSING, cap_usd=decision.hold_usd)
+    till, operator = Till(database.app, workflow), Operator(database, workflow)
+    attempt_id = await unknown(till)
+    await run_pass(database, WRITING_OFF, saying(None))
+    await operator.correct(attempt_id, -decision.hold_usd)
+    [authorized] = await till.authorize(an_ask(workflow, 2))
+    assert authorized.kind == "AUTHORIZED"  # all of the cap is held again
+
+    await till.store(attempt_id, an_answer("0.0003"))
+    counters = await till.counters()
+    assert (counters.spent_usd, counters.overrun_usd) == (Decimal("0.0003"), Decimal("0.0003"))
+    assert "passed what was allowed by $0.0003" in (counters.frozen_reason or "")
+    await assert_books_balance(database.admin)
+
+
 async def test_two_corrections_with_one_key_at_once_book_one(database: TenantDatabase, till: Till) -> None:
     attempt_id = await till.paid(an_ask(till.workflow), an_answer("0.0005"))
     operator, key = Operator(database, till.workflow), uuid4()

