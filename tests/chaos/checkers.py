@@ -4,7 +4,7 @@ The oracle of the money is the provider's own bill; the ledger is never checked 
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -30,6 +30,7 @@ class Findings:
     double_settlements: int = 0
     lost_usd: Decimal = ZERO
     audit_gaps: int = 0
+    illegal_transitions: int = 0
     duplicate_publishes: int = 0
     written_off_above_bill_usd: Decimal = ZERO
     unknown_open: int = 0
@@ -64,6 +65,7 @@ async def check_money_and_state(admin: AdminSession, bill: Sequence[BillLine], *
     booked = await _booked(findings, admin)
     for attempt_id, attempt in attempts.items():
         _check_attempt(findings, attempt, charged.get(attempt_id, ZERO), booked.get(attempt_id), may_be_unknown)
+    await _check_bill_within_caps(findings, admin, attempts, charged)
     await _check_counters(findings, admin)
     await _check_audit(findings, admin)
     return findings
@@ -132,6 +134,20 @@ def _check_attempt(
         findings.lost_usd += max(charged - (booked or ZERO), ZERO)
 
 
+async def _check_bill_within_caps(
+    findings: Findings, admin: AdminSession, attempts: Mapping[UUID, Mapping[str, Any]], charged: Mapping[UUID, Decimal]
+) -> None:
+    """L1 by the provider's word alone: what a workflow was billed is within its cap and its recorded overrun."""
+    billed: defaultdict[UUID, Decimal] = defaultdict(Decimal)
+    for attempt_id, cost_usd in charged.items():
+        billed[attempts[attempt_id]["workflow_id"]] += cost_usd
+    for row in await admin.fetch("SELECT id, cap_usd + overrun_usd AS allowed_usd FROM intent_workflows"):
+        excess = billed[row["id"]] - row["allowed_usd"]
+        if excess > 0:
+            findings.note(f"workflow {row['id']} was billed ${excess} beyond its cap of ${row['allowed_usd']}")
+            findings.overspend_usd += excess
+
+
 async def _check_counters(findings: Findings, admin: AdminSession) -> None:
     """L1, L9, L10 for every workflow and month."""
     for row in await admin.fetch(IMBALANCES):
@@ -146,21 +162,24 @@ async def _check_audit(findings: Findings, admin: AdminSession) -> None:
     for row in await admin.fetch("SELECT * FROM workflow_transitions ORDER BY workflow_id, seq"):
         trails.setdefault(row["workflow_id"], []).append(dict(row))
     for row in await admin.fetch("SELECT id, state, version FROM intent_workflows"):
-        fault = _audit_fault(trails.get(row["id"], []), row["state"], row["version"])
-        if fault:
-            findings.audit_gaps += 1
-            findings.note(f"the audit of workflow {row['id']}: {fault}")
+        trail = trails.get(row["id"], [])
+        gap = _gap(trail, row["state"], row["version"])
+        illegal = [edge for step in trail if (edge := (step["from_state"], step["to_state"])) not in LEGAL_TRANSITIONS]
+        findings.audit_gaps += gap is not None
+        findings.illegal_transitions += len(illegal)
+        for fault in [gap, *(f"{before} → {after} is not legal" for before, after in illegal)]:
+            if fault is not None:
+                findings.note(f"the audit of workflow {row['id']}: {fault}")
 
 
-def _audit_fault(trail: Sequence[Mapping[str, Any]], state: str, version: int) -> str | None:
+def _gap(trail: Sequence[Mapping[str, Any]], state: str, version: int) -> str | None:
     if [row["seq"] for row in trail] != list(range(1, version + 1)):
         return f"rows {[row['seq'] for row in trail]} for version {version}"
-    folded: str = State.CREATED
-    for row in trail:
-        if row["from_state"] != folded or (row["from_state"], row["to_state"]) not in LEGAL_TRANSITIONS:
-            return f"{row['from_state']} → {row['to_state']} after {folded}"
-        folded = row["to_state"]
-    return None if folded == state else f"it ends in {folded}, the row is in {state}"
+    reached = [State.CREATED, *(row["to_state"] for row in trail)]
+    for before, row in zip(reached, trail, strict=False):
+        if row["from_state"] != before:
+            return f"{row['from_state']} → {row['to_state']} after {before}"
+    return None if reached[-1] == state else f"it ends in {reached[-1]}, the row is in {state}"
 
 
 def _pages_in(output_dir: Path) -> Counter[str]:

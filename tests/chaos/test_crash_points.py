@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from sandbox.postgres import RunningPostgres
 from tests.chaos.cells import Cell, Fault, Moment, Side, Trial, all_cells
-from tests.chaos.checkers import BillLine, check_money_and_state
+from tests.chaos.checkers import BillLine, Findings, check_money_and_state
 from tests.chaos.crash_bench import Zygote, run_cells
 from tests.conftest import TenantDatabase
 
@@ -61,18 +61,27 @@ async def test_the_checkers_see_a_lie(
     assert report.before.unknown_open == sum(report.resolved.values()) == 1
     assert len(bill) == 2  # one asked for by the process that was killed, one by the next
 
+    async def look(lines: list[BillLine]) -> Findings:
+        return await check_money_and_state(database.admin, lines, may_be_unknown=True)
+
     async def violations(lines: list[BillLine]) -> list[str]:
-        return (await check_money_and_state(database.admin, lines, may_be_unknown=True)).violations
+        return (await look(lines)).violations
 
     assert await violations(bill) == []
     assert "sent twice" in (await violations([*bill, bill[0]]))[0]
     assert "no dispatched attempt" in (await violations([*bill, BillLine(uuid4(), bill[0].cost_usd)]))[0]
     dearer = [BillLine(line.attempt_id, line.cost_usd + Decimal("0.000000001")) for line in bill]
     assert "booked at" in (await violations(dearer))[0]
-    unknown = [BillLine(line.attempt_id, line.cost_usd + 1) for line in bill]
-    assert (
-        len([violation for violation in await violations(unknown) if "billed" in violation or "bill" in violation]) == 2
+    far_dearer = await look([BillLine(line.attempt_id, line.cost_usd + 1) for line in bill])
+    assert len([one for one in far_dearer.violations if "bill" in one]) == 3
+    assert "beyond its cap" in far_dearer.violations[-1]
+    assert 1 < far_dearer.overspend_usd < 2
+    await database.admin.execute(
+        "ALTER TABLE workflow_transitions DISABLE TRIGGER USER, DROP CONSTRAINT transition_is_legal"
     )
-    await database.admin.execute("ALTER TABLE workflow_transitions DISABLE TRIGGER USER")
+    await database.admin.execute("UPDATE workflow_transitions SET to_state = 'COMPLETED' WHERE seq = 1")
+    lied = await look(bill)
+    assert (lied.audit_gaps, lied.illegal_transitions) == (1, 1)
+    assert "CREATED → COMPLETED is not legal" in lied.violations[1]
     await database.admin.execute("DELETE FROM workflow_transitions WHERE seq = 2")
-    assert "the audit of workflow" in (await violations(bill))[0]
+    assert "for version" in (await violations(bill))[0]

@@ -12,6 +12,7 @@ from domain.identifiers import attempt_id_of
 from domain.money import Usage
 from domain.spend import (
     Decision,
+    LedgerLine,
     NewAttempt,
     NotBilled,
     ProviderAnswer,
@@ -19,6 +20,7 @@ from domain.spend import (
     Settlement,
     StoredAttempt,
     UnknownOutcome,
+    WorkflowSpend,
 )
 from tests.conftest import AdminSession, MadeWorkflow
 
@@ -190,13 +192,13 @@ class Till:
         assert attempt is not None
         return attempt
 
-    async def counters(self) -> spend.WorkflowSpend:
+    async def counters(self) -> WorkflowSpend:
         async with self.database.transaction(self.organization_id) as connection:
             counters = await spend.spend_of(connection, self.workflow.workflow_id)
         assert counters is not None
         return counters
 
-    async def ledger(self) -> list[spend.LedgerLine]:
+    async def ledger(self) -> list[LedgerLine]:
         async with self.database.transaction(self.organization_id) as connection:
             return await spend.ledger_lines(connection, self.workflow.workflow_id)
 

@@ -285,7 +285,7 @@ CALLING_MUTANTS = (
     mutant(
         "late_answer_not_booked",
         OUTCOME,
-        "IF v_attempt.state <> 'DISPATCHED' THEN",
+        "IF v_is_late THEN",
         "IF false THEN",
         f"{PROTOCOL}::test_L7_unknown_keeps_its_hold_and_a_late_answer_is_booked_once",
         LEDGER_MODEL,
