@@ -38,11 +38,10 @@ class Scene:
     kills: int = 0
 
     def start_worker(self, slot: int) -> WorkerChild:
-        if slot:
-            return self.crew.start()
-        return self.crew.start(
-            INFIN8_POSTGRES_DSN=socket_dsn(self.proxy.folder, "infin8_app", self.pipeline.database.name)
-        )
+        changes = {"INFIN8_EMBEDDINGS": "auto"}  # as it is shipped: the model is loaded ahead
+        if slot == 0:
+            changes["INFIN8_POSTGRES_DSN"] = socket_dsn(self.proxy.folder, "infin8_app", self.pipeline.database.name)
+        return self.crew.start(**changes)
 
     async def man(self, workers: int) -> None:
         self.slots = [self.start_worker(slot) for slot in range(workers)]

@@ -152,6 +152,7 @@ def environment_of(settings: Settings, admin_dsn: str | None, home: Path) -> dic
         "INFIN8_TASK_QUEUE": settings.task_queue,
         "INFIN8_OUTPUT_DIR": str(settings.output_dir),
         "INFIN8_DRAIN_SECONDS": f"{settings.drain_seconds:g}",
+        "INFIN8_EMBEDDINGS": "none",  # the model is loaded for a run that uses it; most of these live for seconds
     }
     if admin_dsn is not None:
         environment["INFIN8_POSTGRES_ADMIN_DSN"] = admin_dsn
