@@ -130,6 +130,58 @@ class DriftRecord(Frozen):
     created_at: datetime
 
 
+class SpendingRoom(Frozen):
+    """What an organization's plan and its current month still allow a workflow. A cap of None allows nothing; what the
+    workflow itself has spent and holds (``own_usd``) is not counted against it."""
+
+    plan_key: str
+    workflow_cap_usd: Usd | None
+    month_cap_usd: Usd | None
+    month_spent_usd: Usd
+    month_held_usd: Usd
+    own_usd: Usd
+    month_frozen_reason: str | None
+
+    @property
+    def month_left_usd(self) -> Decimal:
+        if self.month_cap_usd is None or self.month_frozen_reason is not None:
+            return Decimal(0)
+        return max(self.month_cap_usd - self.month_spent_usd - self.month_held_usd + self.own_usd, Decimal(0))
+
+
+async def spending_room(
+    connection: Connection, organization_id: UUID, *, workflow_id: UUID | None = None
+) -> SpendingRoom:
+    """Of the current month. An organization that is not there yet has the plan that new ones are given, unspent.
+    ``workflow_id`` is the workflow that is asked for, once it has a row."""
+    with translated_errors():
+        row = await connection.fetchrow(
+            """
+            SELECT plan.plan_key, plan.workflow_cap_usd, plan.month_cap_usd,
+                coalesce(month.spent_usd, 0) AS month_spent_usd, coalesce(month.held_usd, 0) AS month_held_usd,
+                (SELECT coalesce(sum(coalesce(
+                    (SELECT sum(ledger.cost) FROM ai_usage_ledger AS ledger
+                     WHERE ledger.attempt_id = attempt.attempt_id
+                        AND ledger.organization_id = attempt.organization_id),
+                    attempt.hold_usd)), 0)
+                 FROM spend_attempts AS attempt
+                 WHERE attempt.workflow_id = $2 AND attempt.organization_id = $1
+                    AND attempt.month = spend_month(clock_timestamp())
+                    AND attempt.state NOT IN ('REFUSED', 'VOIDED', 'EXPIRED')) AS own_usd,
+                month.frozen_reason AS month_frozen_reason
+            FROM plans AS plan
+            LEFT JOIN organizations AS organization ON organization.organization_id = $1
+            LEFT JOIN organization_months AS month
+                ON month.organization_id = $1 AND month.month = spend_month(clock_timestamp())
+            WHERE plan.plan_key = coalesce(organization.plan_key, 'default')
+            """,
+            organization_id,
+            workflow_id,
+        )
+    assert row is not None  # noqa: S101 -- the plan of new organizations is shipped, and no plan is ever removed
+    return SpendingRoom(**row)
+
+
 async def cost_breakdown(
     connection: Connection, by: Collection[CostKey], *, workflow_id: UUID | None = None, month: date | None = None
 ) -> list[CostLine]:

@@ -22,9 +22,12 @@ class FoundWorkflow(Frozen):
 
 
 class StepCost(Frozen):
+    """``downgraded_calls`` of the calls went to a cheaper model than the run asked for."""
+
     step: str
     calls: int
     cost_usd: Usd
+    downgraded_calls: int = 0
 
 
 class BookedAttempt(Frozen):
@@ -94,8 +97,11 @@ async def step_costs(connection: Connection, workflow_id: UUID) -> dict[str, Ste
     with translated_errors():
         rows = await connection.fetch(
             """
-            SELECT step, count(DISTINCT attempt_id) AS calls, sum(cost) AS cost_usd
-            FROM ai_usage_ledger WHERE workflow_id = $1 GROUP BY step
+            SELECT ledger.step, count(DISTINCT ledger.attempt_id) AS calls, sum(ledger.cost) AS cost_usd,
+                count(DISTINCT ledger.attempt_id) FILTER (WHERE attempt.downgraded_from IS NOT NULL)
+                    AS downgraded_calls
+            FROM ai_usage_ledger AS ledger JOIN spend_attempts AS attempt USING (attempt_id, organization_id)
+            WHERE ledger.workflow_id = $1 GROUP BY ledger.step
             """,
             workflow_id,
         )

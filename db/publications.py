@@ -1,5 +1,6 @@
 """What was sent where: the intent first, then the effect; what was taken back, by whom and why."""
 
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -71,9 +72,33 @@ async def store_intent(connection: Connection, claim: ClaimRef, intent: Publicat
 
 
 async def take_up(connection: Connection, publication_id: UUID, *, attempt_id: UUID) -> None:
-    """The newest attempt is the only one that may have effects."""
+    """The newest attempt is the only one that may have effects, and tell what came of them."""
     await connection.execute(
         "UPDATE publications SET attempt_id = $2 WHERE publication_id = $1", publication_id, attempt_id
+    )
+
+
+async def take_up_change(connection: Connection, publication_id: UUID, *, change_id: UUID, attempt_id: UUID) -> bool:
+    """The same for a change of what stands; False when it does not have the publication to carry out any more."""
+    taken = await connection.fetchval(
+        """
+        UPDATE publications SET attempt_id = $3
+        WHERE publication_id = $1 AND change_id = $2 AND state IN ('UNPUBLISHING', 'PENDING') RETURNING true
+        """,
+        publication_id,
+        change_id,
+        attempt_id,
+    )
+    return taken is not None
+
+
+async def take_up_all(connection: Connection, workflow_id: UUID, *, states: Collection[str], attempt_id: UUID) -> None:
+    """The same for all of a workflow's publications in these states."""
+    await connection.execute(
+        "UPDATE publications SET attempt_id = $3 WHERE workflow_id = $1 AND state = ANY ($2)",
+        workflow_id,
+        list(states),
+        attempt_id,
     )
 
 
@@ -107,26 +132,31 @@ async def store_result(
     connection: Connection,
     publication_id: UUID,
     *,
+    attempt_id: UUID,
     state: str,
     external_id: str | None,
     published_url: str | None,
     reason: str | None,
-) -> None:
-    """What the target answered. What was taken back meanwhile stays so: the answer came too late."""
-    await connection.execute(
+) -> bool:
+    """What the target answered to the newest attempt. False, and nothing is written, when the answer came too late: a
+    later attempt has begun, or somebody takes the publication back."""
+    stored = await connection.fetchval(
         """
         UPDATE publications SET state = $2, external_id = coalesce(external_id, $3),
                                 published_url = coalesce($4, published_url), reason = $5, updated_at = now(),
                                 confirmed_mode = CASE WHEN $2 IN ('PUBLISHED', 'UNCHANGED') THEN mode
                                                       ELSE confirmed_mode END
-        WHERE publication_id = $1 AND state NOT IN ('UNPUBLISHING', 'UNPUBLISHED')
+        WHERE publication_id = $1 AND state NOT IN ('UNPUBLISHING', 'UNPUBLISHED') AND attempt_id = $6
+        RETURNING true
         """,
         publication_id,
         state,
         external_id,
         published_url,
         reason,
+        attempt_id,
     )
+    return stored is not None
 
 
 async def begin_change(connection: Connection, publication_id: UUID, *, state: str, change_id: UUID) -> None:
@@ -147,11 +177,13 @@ async def end_change(
     publication_id: UUID,
     *,
     change_id: UUID,
+    attempt_id: UUID,
     state: str,
     published_url: str | None,
     reason: str | None,
 ) -> bool:
-    """Whether the publication was still this change's. UNPUBLISHED forgets where it stood: at most a draft is left."""
+    """Whether the publication was still this change's, and the attempt its newest. UNPUBLISHED forgets where it stood:
+    at most a draft is left."""
     changed = await connection.fetchval(
         """
         UPDATE publications
@@ -159,13 +191,14 @@ async def end_change(
             published_url = CASE WHEN $3 = 'UNPUBLISHED' THEN NULL ELSE coalesce($4, published_url) END,
             confirmed_mode = CASE WHEN $3 = 'UNPUBLISHED' THEN 'draft'
                                   WHEN $3 IN ('PUBLISHED', 'UNCHANGED') THEN mode ELSE confirmed_mode END
-        WHERE publication_id = $1 AND change_id = $2 RETURNING true
+        WHERE publication_id = $1 AND change_id = $2 AND attempt_id = $6 RETURNING true
         """,
         publication_id,
         change_id,
         state,
         published_url,
         reason,
+        attempt_id,
     )
     return changed is not None
 
@@ -193,13 +226,14 @@ async def store_event(
     actor: str,
     reason: str | None,
     run_id: str | None,
-) -> None:
-    """The same ``event_id`` again adds nothing."""
-    await connection.execute(
+) -> bool:
+    """Whether the event is new: the same ``event_id`` again adds nothing."""
+    stored = await connection.fetchval(
         """
         INSERT INTO publication_events
             (event_id, publication_id, workflow_id, organization_id, event, actor, reason, run_id)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (event_id, organization_id) DO NOTHING
+        RETURNING true
         """,
         event_id,
         publication_id,
@@ -210,6 +244,7 @@ async def store_event(
         reason,
         run_id,
     )
+    return stored is not None
 
 
 async def load_events(connection: Connection, workflow_id: UUID) -> list[PublicationEvent]:

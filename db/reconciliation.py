@@ -127,7 +127,9 @@ async def book_looked_up(connection: Connection, looked_up: LookedUp) -> Resolut
 
 async def _reject_incomplete(connection: Connection, looked_up: LookedUp) -> None:
     attempt = await spend.load_attempt(connection, looked_up.attempt_id)
-    if attempt is not None and attempt.answer_body is not None and not is_whole_answer(attempt.answer_body):
+    if attempt is None or attempt.answer_body is None:
+        return
+    if not is_whole_answer(attempt.answer_body, attempt.request_body):
         await spend.reject(connection, looked_up.organization_id, looked_up.attempt_id, INCOMPLETE)
 
 

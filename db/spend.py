@@ -264,12 +264,15 @@ async def ledger_lines(connection: Connection, workflow_id: UUID | None = None) 
     with translated_errors():
         rows = await connection.fetch(
             """
-            SELECT idempotency_key, attempt_id, workflow_id, organization_id, month, entry, corrects, step, slot, model,
-                prompt_tokens, cached_tokens, completion_tokens, searches, cost, computed_cost_usd, provider_cost_usd,
-                drift_usd, price_id, created_at
-            FROM ai_usage_ledger
-            WHERE $1::uuid IS NULL OR workflow_id = $1
-            ORDER BY id
+            SELECT ledger.id AS ledger_id, ledger.idempotency_key, ledger.attempt_id, ledger.workflow_id,
+                ledger.organization_id, ledger.month, ledger.entry, ledger.corrects, ledger.step, ledger.slot,
+                ledger.model, ledger.prompt_tokens, ledger.cached_tokens, ledger.completion_tokens, ledger.searches,
+                ledger.cost, ledger.computed_cost_usd, ledger.provider_cost_usd, ledger.drift_usd, ledger.price_id,
+                attempt.downgraded_from, ledger.reason, ledger.actor, ledger.created_at
+            FROM ai_usage_ledger AS ledger
+            JOIN spend_attempts AS attempt USING (attempt_id, organization_id)
+            WHERE $1::uuid IS NULL OR ledger.workflow_id = $1
+            ORDER BY ledger.id
             """,
             workflow_id,
         )

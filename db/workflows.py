@@ -52,10 +52,13 @@ class WorkflowRecord(Frozen):
 async def create_workflow(connection: Connection, new: NewWorkflow) -> bool:
     """Commit-ready CREATED row and its organization; True when the same workflow exists already.
 
-    Raises IdempotencyConflictError when the name was used with another brief, BadInputError for a cap not above 0.
+    Raises IdempotencyConflictError when the name was used with another brief, BadInputError for a cap not above 0, or
+    for none where the plan allows a workflow nothing.
     """
     with translated_errors():
         await _ensure_organization(connection, new)
+        if new.cap_usd is None:
+            await _check_plan(connection, new.organization_id)
         if await _insert_workflow(connection, new):
             return False
     row = await connection.fetchrow("SELECT name, brief_hash FROM intent_workflows WHERE id = $1", new.workflow_id)
@@ -65,6 +68,22 @@ async def create_workflow(connection: Connection, new: NewWorkflow) -> bool:
             "choose another name"
         )
     return True
+
+
+async def _check_plan(connection: Connection, organization_id: UUID) -> None:
+    plan = await connection.fetchrow(
+        """
+        SELECT plan_key, coalesce(workflow_cap_usd, 0) > 0 AS allows_some
+        FROM plans JOIN organizations USING (plan_key) WHERE organization_id = $1
+        """,
+        organization_id,
+    )
+    if plan is not None and not plan["allows_some"]:
+        raise BadInputError(
+            f"the brief names no cap and the plan {plan['plan_key']} allows a workflow nothing; give it one: "
+            f"starter.py plans set {plan['plan_key']} --workflow-cap USD",
+            "cap_usd",
+        )
 
 
 async def _ensure_organization(connection: Connection, new: NewWorkflow) -> None:

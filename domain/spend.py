@@ -217,7 +217,8 @@ class DecisionKind(StrEnum):
 
 
 class Refusal(Frozen):
-    """The figures of the scope that refused: ``scope`` is ``workflow``, ``month``, ``frozen`` or ``price``."""
+    """The figures of the scope that refused: ``scope`` is ``workflow``, ``plan`` (which allows a workflow
+    nothing), ``month``, ``frozen`` or ``price``."""
 
     scope: str
     cap_usd: Usd | None
@@ -345,8 +346,13 @@ class Settlement(Frozen):
 
 
 class LedgerLine(Frozen):
-    """A row of ``ai_usage_ledger``. ``entry`` is ``usage``, ``not_billed``, ``write_off`` or ``correction``."""
+    """A row of ``ai_usage_ledger``. ``entry`` is ``usage``, ``not_billed``, ``write_off`` or ``correction``.
 
+    ``ledger_id`` is the row's number. ``downgraded_from`` is the model that the run asked for where a cheaper one took
+    its place; ``reason`` and ``actor`` are those of a person's correction.
+    """
+
+    ledger_id: int
     idempotency_key: UUID
     attempt_id: UUID
     workflow_id: UUID
@@ -366,6 +372,9 @@ class LedgerLine(Frozen):
     provider_cost_usd: Usd | None
     drift_usd: Usd | None
     price_id: UUID | None
+    downgraded_from: str | None
+    reason: str | None
+    actor: str | None
     created_at: datetime
 
 

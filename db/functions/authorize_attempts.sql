@@ -38,6 +38,7 @@ BEGIN
         v_ask.month := v_month;
         v_ask.model := canonical_model(v_ask.model);
         v_ask.endpoint := coalesce(v_ask.endpoint, 'chat');
+        v_ask.max_tokens := greatest(v_ask.max_tokens, tokens_asked(v_ask.endpoint, v_ask.request_body));
         v_ask.searches := greatest(v_ask.searches, rows_asked(v_ask.endpoint, v_ask.request_body));
         v_ask.authorized_at := v_now;
         v_ask.expires_at := v_now + make_interval(secs => p_expires_after_seconds);
@@ -130,6 +131,21 @@ BEGIN
 END
 $$;
 
+-- The most tokens that a chat request can be answered with, read from the body that is sent. 0 for other requests.
+CREATE OR REPLACE FUNCTION tokens_asked(p_endpoint text, p_request_body text) RETURNS integer
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    v_body jsonb;
+BEGIN
+    IF p_endpoint <> 'chat' THEN
+        RETURN 0;
+    END IF;
+    v_body := p_request_body::jsonb;
+    RETURN coalesce((v_body ->> 'n')::integer, 1) * greatest(
+        (v_body ->> 'max_tokens')::integer, (v_body ->> 'max_completion_tokens')::integer, 0);
+END
+$$;
+
 -- The most rows that a keyword data request can return, read from the body that is sent: each is billed. A task that
 -- states no bound returns at most a thousand. 0 for other requests.
 CREATE OR REPLACE FUNCTION rows_asked(p_endpoint text, p_request_body text) RETURNS integer
@@ -191,13 +207,13 @@ BEGIN
 END
 $$;
 
--- A paid answer of an earlier claim to the same question that nobody rejected.
+-- A paid answer of an earlier claim to the same question that nobody rejected. Without usage what is kept is a part.
 CREATE OR REPLACE FUNCTION reusable_answer(p_ask spend_attempts) RETURNS uuid
 LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT attempt_id FROM spend_attempts
     WHERE workflow_id = p_ask.workflow_id AND step = p_ask.step AND slot = p_ask.slot
         AND slot_hash = p_ask.slot_hash AND claim < p_ask.claim
-        AND state = 'SETTLED' AND answer_body IS NOT NULL AND rejected_reason IS NULL
+        AND state = 'SETTLED' AND usage IS NOT NULL AND answer_body IS NOT NULL AND rejected_reason IS NULL
     ORDER BY claim DESC, ask DESC
     LIMIT 1
 $$;
@@ -229,7 +245,7 @@ BEGIN
 
     IF p_ask.price_id IS NULL THEN
         RETURN refusal_figures('price', v_cap, v_workflow.spent_usd, v_workflow.held_usd, p_ask.hold_usd,
-            format('no price is known for the model %s; add it to model_prices or take it out of the route', p_ask.model));
+            format('no price is known for the model %s; add one: starter.py prices add FILE', p_ask.model));
     END IF;
     IF v_workflow.frozen_reason IS NOT NULL THEN
         RETURN refusal_figures('frozen', v_cap, v_workflow.spent_usd, v_workflow.held_usd, p_ask.hold_usd,
@@ -242,8 +258,8 @@ BEGIN
                 v_month.frozen_reason, p_ask.workflow_id));
     END IF;
     IF (v_cap > 0 AND v_workflow.spent_usd + v_workflow.held_usd + p_ask.hold_usd <= v_cap) IS NOT TRUE THEN
-        RETURN refusal_figures('workflow', v_cap, v_workflow.spent_usd, v_workflow.held_usd, p_ask.hold_usd,
-            CASE WHEN v_cap > 0
+        RETURN refusal_figures(CASE WHEN v_cap > 0 THEN 'workflow' ELSE 'plan' END, v_cap, v_workflow.spent_usd,
+            v_workflow.held_usd, p_ask.hold_usd, CASE WHEN v_cap > 0
                 THEN cap_message('', v_cap, v_workflow.spent_usd, v_workflow.held_usd, p_ask.hold_usd)
                     || format('; raise it: starter.py raise-cap %s USD', p_ask.workflow_id)
                 ELSE plan_message('workflow', v_cap, p_plan) END);
@@ -254,7 +270,8 @@ BEGIN
             CASE WHEN v_cap > 0
                 THEN cap_message(format(' for the organization''s month %s', to_char(p_ask.month, 'YYYY-MM')),
                     v_cap, v_month.spent_usd, v_month.held_usd, p_ask.hold_usd)
-                    || format('; wait for the next month or give the plan %s a higher cap', p_plan.plan_key)
+                    || format('; wait for the next month or raise it: starter.py plans set %s --month-cap USD',
+                        p_plan.plan_key)
                 ELSE plan_message('month', v_cap, p_plan) END);
     END IF;
     RETURN NULL;
@@ -272,9 +289,9 @@ $$;
 CREATE OR REPLACE FUNCTION plan_message(p_scope text, p_cap_usd numeric, p_plan plans) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp AS $$
     SELECT CASE WHEN p_cap_usd IS NULL
-        THEN format('the plan %s has no cap for a %s, so nothing may be spent; give it one', p_plan.plan_key, p_scope)
+        THEN format('the plan %s has no cap for a %s, so nothing may be spent', p_plan.plan_key, p_scope)
         ELSE format('the plan %s allows a %s nothing (its cap is $%s)', p_plan.plan_key, p_scope, usd_text(p_cap_usd))
-        END
+        END || format('; give it one: starter.py plans set %s --%s-cap USD', p_plan.plan_key, p_scope)
 $$;
 
 CREATE OR REPLACE FUNCTION refusal_figures(

@@ -134,6 +134,10 @@ BEGIN
         END IF;
         RETURN v_booked;
     END IF;
+    IF EXISTS (SELECT FROM spend_attempts WHERE attempt_id = p_key AND organization_id = p_organization_id) THEN
+        RAISE EXCEPTION 'key % is that of an attempt, whose own booking needs it: choose another', p_key
+            USING ERRCODE = 'IN004', DETAIL = '{"field": "key"}';
+    END IF;
     IF v_booked + p_amount < 0 THEN
         RAISE EXCEPTION 'attempt % is booked at $%: a correction of $% would take more back than was paid',
             v_attempt.attempt_id, usd_text(v_booked), usd_text(p_amount)

@@ -1,10 +1,12 @@
 -- Settlement: the only writer of the ledger. A ledger row's key is the attempt's UUID, so an attempt is booked once;
 -- a correction is a row of its own that names the row it corrects.
 
--- Its cost is still to be learnt, or was settled on without an answer: an answer that comes now is booked at once.
+-- It was sent, and its cost is still to be learnt or was resolved without an answer (written off, corrected by a person,
+-- called free by the provider): an answer that comes now is booked at once.
 CREATE OR REPLACE FUNCTION lacks_answer(p_attempt spend_attempts) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp AS $$
-    SELECT p_attempt.state IN ('UNKNOWN', 'WRITTEN_OFF') OR p_attempt.state = 'SETTLED' AND p_attempt.usage IS NULL
+    SELECT p_attempt.dispatched_at IS NOT NULL AND (p_attempt.state IN ('UNKNOWN', 'WRITTEN_OFF')
+        OR p_attempt.state IN ('SETTLED', 'VOIDED') AND p_attempt.usage IS NULL)
 $$;
 
 CREATE OR REPLACE FUNCTION booked_cost(p_attempt_id uuid) RETURNS numeric
@@ -13,28 +15,27 @@ LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
 $$;
 
 -- Writes a ledger row, moves the counters with it and closes the attempt. The first row of an attempt resolves its
--- hold; a correction adds to, or takes from, what was booked before: a write-off, or what a person resolved it to.
--- Money that a person freed may be spent by now: what passes the scopes is an overrun as in correct_ledger.
+-- hold; a correction adds to, or takes from, what was booked before. Where that was no write-off, money was freed and
+-- may be spent by now: what passes the scopes is an overrun as in correct_ledger.
 CREATE OR REPLACE FUNCTION book_attempt(
     p_attempt spend_attempts, p_closed_as text, p_entry text, p_usage jsonb, p_cost numeric,
     p_model text, p_price_id uuid, p_computed numeric
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
-    v_is_correction CONSTANT boolean := p_attempt.state IN ('WRITTEN_OFF', 'SETTLED');
+    v_is_resolved CONSTANT boolean := p_attempt.state IN ('SETTLED', 'VOIDED');
+    v_is_correction CONSTANT boolean := v_is_resolved OR p_attempt.state = 'WRITTEN_OFF';
     v_provider CONSTANT numeric := (p_usage ->> 'cost_usd')::numeric;
     v_amount CONSTANT numeric := p_cost - booked_cost(p_attempt.attempt_id);
-    v_overrun CONSTANT numeric := CASE p_attempt.state
-        WHEN 'SETTLED' THEN correction_overrun(p_attempt, v_amount, p_cost)
+    v_overrun CONSTANT numeric := CASE WHEN v_is_resolved THEN correction_overrun(p_attempt, v_amount, p_cost)
         ELSE greatest(p_cost - p_attempt.hold_usd, 0) END;
 BEGIN
     INSERT INTO ai_usage_ledger (idempotency_key, attempt_id, workflow_id, organization_id, month, entry, corrects,
         step, slot, model, prompt_tokens, cached_tokens, completion_tokens, searches, cost, computed_cost_usd,
         provider_cost_usd, drift_usd, price_id)
     VALUES (
-        CASE p_attempt.state
-            WHEN 'WRITTEN_OFF' THEN md5(p_attempt.attempt_id || '/correction')::uuid
-            WHEN 'SETTLED' THEN md5(p_attempt.attempt_id || '/late answer')::uuid
+        CASE WHEN p_attempt.state = 'WRITTEN_OFF' THEN md5(p_attempt.attempt_id || '/correction')::uuid
+            WHEN v_is_resolved THEN md5(p_attempt.attempt_id || '/late ' || p_entry)::uuid
             ELSE p_attempt.attempt_id END,
         p_attempt.attempt_id, p_attempt.workflow_id, p_attempt.organization_id, p_attempt.month,
         CASE WHEN v_is_correction THEN 'correction' ELSE p_entry END,
@@ -43,15 +44,14 @@ BEGIN
         coalesce((p_usage ->> 'prompt_tokens')::bigint, 0), coalesce((p_usage ->> 'cached_tokens')::bigint, 0),
         coalesce((p_usage ->> 'completion_tokens')::bigint, 0), coalesce((p_usage ->> 'searches')::bigint, 0),
         v_amount, p_computed, v_provider, v_provider - p_computed, p_price_id);
-    IF p_attempt.state = 'SETTLED' AND v_overrun > 0 THEN
+    IF v_is_resolved AND v_overrun > 0 THEN
         PERFORM freeze_for_overrun(p_attempt, format('the late answer of attempt %s passed what was allowed by $%s',
             p_attempt.attempt_id, usd_text(v_overrun)));
     END IF;
     PERFORM move_money(p_attempt, CASE WHEN v_is_correction THEN 0 ELSE -p_attempt.hold_usd END, v_amount, v_overrun);
     UPDATE spend_attempts
     SET state = p_closed_as, provider_cost_usd = v_provider, computed_cost_usd = p_computed,
-        overrun_usd = overrun_usd + v_overrun,
-        settled_at = clock_timestamp()
+        overrun_usd = overrun_usd + v_overrun, settled_at = clock_timestamp()
     WHERE attempt_id = p_attempt.attempt_id;
 END
 $$;
@@ -124,7 +124,8 @@ BEGIN
         CASE WHEN p_cached_tokens IS NOT NULL THEN (v_attempt.usage ->> 'cached_tokens')::bigint END,
         CASE WHEN p_searches IS NOT NULL THEN (v_attempt.usage ->> 'searches')::bigint END, NULL);
     IF canonical_model(p_model) IS DISTINCT FROM canonical_model(v_attempt.answered_model)
-        OR v_facts - 'cost_usd' <> v_known - 'cost_usd' OR round_up_usd(p_cost) <> v_booked THEN
+        OR v_facts - 'cost_usd' <> v_known - 'cost_usd'
+        OR round_up_usd(p_cost) <> coalesce(round_up_usd((v_attempt.usage ->> 'cost_usd')::numeric), v_booked) THEN
         RAISE EXCEPTION 'attempt % was answered with other facts: model %, usage %, booked at $%; now came model %, usage %',
             p_attempt_id, v_attempt.answered_model, v_attempt.usage, usd_text(v_booked), p_model, v_facts
             USING ERRCODE = 'IN002';
@@ -156,12 +157,17 @@ BEGIN
 END
 $$;
 
--- Settles whatever of a workflow is answered and not settled yet (a cancellation, a run that died).
+-- Settles whatever of a workflow is answered and not settled yet (a cancellation, a run that died). Locks what is
+-- reserved as well: who ends the claim in the same transaction voids that, and its month may be an earlier one.
 CREATE OR REPLACE FUNCTION settle_answered(p_workflow_id uuid, p_organization_id uuid)
 RETURNS TABLE (settled_attempt_id uuid, cost_usd numeric, overrun_usd numeric)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM lock_workflow(p_workflow_id, p_organization_id);
+    PERFORM lock_attempts(p_organization_id, ARRAY(
+        SELECT attempt_id FROM spend_attempts
+        WHERE workflow_id = p_workflow_id AND organization_id = p_organization_id AND state IN ('ANSWERED', 'RESERVED')
+    ));
     RETURN QUERY SELECT * FROM settle_attempts(p_organization_id, ARRAY(
         SELECT attempt_id FROM spend_attempts
         WHERE workflow_id = p_workflow_id AND organization_id = p_organization_id AND state = 'ANSWERED'

@@ -28,8 +28,8 @@ BEGIN
 END
 $$;
 
--- An answer with its usage (JSON as in domain.money.Usage). One that comes late, to an attempt that is UNKNOWN, written
--- off or resolved by a person, is stored and booked at once.
+-- An answer with its usage (JSON as in domain.money.Usage). One that comes late, to an attempt that is UNKNOWN or was
+-- resolved without it, is stored and booked at once.
 CREATE OR REPLACE FUNCTION store_answer(
     p_attempt_id uuid,
     p_organization_id uuid,
@@ -53,10 +53,15 @@ BEGIN
     v_is_late := lacks_answer(v_attempt);
     IF v_attempt.state IN ('ANSWERED', 'SETTLED') AND NOT v_is_late THEN
         PERFORM require_same_answer(v_attempt, p_body, p_model, v_facts);
-        -- Booked by a figure that was looked up; here is the answer itself.
+        -- Booked by a figure that was looked up; here is the answer itself, and its own figure counts.
         UPDATE spend_attempts
         SET answer_body = p_body, http_status = p_http_status, finish_reason = p_finish_reason
         WHERE attempt_id = p_attempt_id AND answer_body IS NULL;
+        IF FOUND AND v_facts ->> 'cost_usd' <> v_attempt.usage ->> 'cost_usd' THEN
+            v_attempt.usage := v_facts;
+            v_attempt.answered_model := p_model;
+            PERFORM settle_attempt(v_attempt);
+        END IF;
         RETURN;
     END IF;
     IF v_attempt.state <> 'DISPATCHED' AND NOT v_is_late THEN
@@ -64,7 +69,7 @@ BEGIN
             p_attempt_id, v_attempt.state, v_attempt.outcome USING ERRCODE = 'IN002';
     END IF;
     UPDATE spend_attempts
-    SET state = CASE WHEN state IN ('WRITTEN_OFF', 'SETTLED') THEN state ELSE 'ANSWERED' END,
+    SET state = CASE WHEN state IN ('WRITTEN_OFF', 'SETTLED', 'VOIDED') THEN state ELSE 'ANSWERED' END,
         http_status = p_http_status, answer_body = p_body, answered_model = p_model, finish_reason = p_finish_reason,
         generation_id = coalesce(p_generation_id, generation_id), usage = v_facts, answered_at = clock_timestamp()
     WHERE attempt_id = p_attempt_id;
@@ -79,9 +84,9 @@ CREATE OR REPLACE FUNCTION require_same_answer(p_attempt spend_attempts, p_body 
 RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    -- What was looked up counts tokens in its own way; what it cost is the same.
-    IF (p_attempt.answer_body IS NULL OR p_attempt.look_ups > 0 AND p_body = p_attempt.answer_body)
-        AND coalesce(p_facts ->> 'cost_usd' = p_attempt.usage ->> 'cost_usd', p_attempt.usage IS NOT NULL) THEN
+    -- What was looked up counts tokens, and sometimes cost, in its own way; the answer's own figure was booked last.
+    IF p_attempt.look_ups > 0 AND (p_attempt.answer_body IS NULL OR p_body = p_attempt.answer_body
+        AND coalesce(round_up_usd((p_facts ->> 'cost_usd')::numeric) = p_attempt.provider_cost_usd, true)) THEN
         RETURN;
     END IF;
     IF p_facts IS DISTINCT FROM p_attempt.usage OR p_body <> p_attempt.answer_body
@@ -94,7 +99,7 @@ END
 $$;
 
 -- Evidence that the request cost nothing: a ledger row of $0, and the hold is free again. An UNKNOWN attempt becomes
--- VOIDED by it; what was written off is taken back by a correction.
+-- VOIDED by it; what was written off, or left by a person, is taken back by a correction.
 CREATE OR REPLACE FUNCTION store_not_billed(
     p_attempt_id uuid, p_organization_id uuid, p_outcome jsonb, p_http_status integer
 ) RETURNS void
@@ -105,8 +110,11 @@ DECLARE
 BEGIN
     v_attempt := lock_attempt(p_attempt_id, p_organization_id);
     PERFORM require_sent(v_attempt);
-    v_closed_as := CASE v_attempt.state
-        WHEN 'DISPATCHED' THEN 'NOT_BILLED' WHEN 'UNKNOWN' THEN 'VOIDED' WHEN 'WRITTEN_OFF' THEN 'SETTLED' END;
+    IF lacks_answer(v_attempt) AND v_attempt.state IN ('SETTLED', 'VOIDED') AND booked_cost(p_attempt_id) = 0 THEN
+        RETURN; -- resolved as free before, by whomever
+    END IF;
+    v_closed_as := CASE WHEN v_attempt.state = 'DISPATCHED' THEN 'NOT_BILLED' WHEN v_attempt.state = 'UNKNOWN' THEN 'VOIDED'
+        WHEN lacks_answer(v_attempt) THEN 'SETTLED' END;
     IF v_closed_as IS NULL THEN
         IF v_attempt.outcome IS DISTINCT FROM p_outcome THEN
             RAISE EXCEPTION 'attempt % is % with the outcome %, and now came %',

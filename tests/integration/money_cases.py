@@ -60,13 +60,14 @@ SELECT * FROM scopes
 WHERE spent_usd <> spent_in_rows OR held_usd <> held_in_rows OR overrun_usd <> overrun_in_rows
     OR held_usd < 0 OR spent_usd < 0 OR spent_usd + held_usd > coalesce(cap_usd, 0) + overrun_usd
 """
-# Every attempt whose ledger rows are not the ones that its state asks for; a person corrects as often as need be.
+# Every attempt whose ledger rows are not the ones that its state asks for. A write-off is corrected once, and once more
+# by an answer that contradicts; a person corrects as often as need be.
 MISBOOKED = """
 SELECT attempt.attempt_id, attempt.state, count(ledger.id) FILTER (WHERE ledger.entry <> 'correction') AS settlements
 FROM spend_attempts AS attempt LEFT JOIN ai_usage_ledger AS ledger USING (attempt_id, organization_id)
 GROUP BY attempt.attempt_id, attempt.organization_id, attempt.state
 HAVING count(ledger.id) FILTER (WHERE ledger.entry <> 'correction') > 1
-    OR count(ledger.id) FILTER (WHERE ledger.entry = 'correction' AND ledger.reason IS NULL) > 1
+    OR count(ledger.id) FILTER (WHERE ledger.entry = 'correction' AND ledger.reason IS NULL) > 2
     OR attempt.state IN ('SETTLED', 'NOT_BILLED', 'WRITTEN_OFF') AND count(ledger.id) = 0
     OR attempt.state IN ('REFUSED', 'RESERVED', 'DISPATCHED', 'ANSWERED', 'UNKNOWN', 'EXPIRED')
         AND count(ledger.id) > 0

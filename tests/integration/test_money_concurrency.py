@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -14,10 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from activities.state import cancel_row
 from db import spend
 from db.pool import Connection, register_codecs
 from db.transitions import lock_workflow
 from domain.errors import BadInputError, ClaimLostError, IdempotencyConflictError
+from domain.progress import WorkflowRef
 from domain.spend import AttemptState, DecisionKind, NewAttempt
 from domain.states import State
 from tests.conftest import MakeWorkflow, TenantDatabase, walk
@@ -389,3 +392,50 @@ async def test_L10_counters_are_the_sums_of_the_rows_after_concurrent_interleavi
     states = Counter(row["state"] for row in await database.admin.fetch("SELECT state FROM spend_attempts"))
     assert states["SETTLED"] >= 3, (states, player.done)
     assert sum(player.done.values()) > 100, player.done
+
+
+async def test_L23_a_cancellation_and_a_settlement_over_a_months_turn_wait_for_each_other_in_one_order(
+    database: TenantDatabase, make_workflow: MakeWorkflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one has a hold of each month to end, the other an answer of each to book."""
+    cancelled, settling = [Till(database.app, await make_workflow(State.ICP_PROCESSING)) for _ in range(2)]
+    await _it_is(database, "2999-01-01")
+    await cancelled.authorize(an_ask(cancelled.workflow, 1))
+    first = await settling.paid(an_ask(settling.workflow, 1))
+    await _it_is(database, "2999-02-01")
+    answered = await cancelled.sent(an_ask(cancelled.workflow, 2))
+    await cancelled.store(answered, an_answer())
+    second = await settling.sent(an_ask(settling.workflow, 2))
+    await settling.store(second, an_answer())
+    is_settled = asyncio.Event()
+    settle_answered = spend.settle_answered
+
+    async def and_then_a_while(*arguments: Any) -> Any:
+        settled = await settle_answered(*arguments)
+        is_settled.set()
+        await _wait(database, sessions=1)
+        return settled
+
+    async def cancel() -> None:
+        reference = WorkflowRef(
+            workflow_id=cancelled.workflow.workflow_id, organization_id=cancelled.workflow.organization_id
+        )
+        async with database.app.transaction(cancelled.organization_id) as connection:
+            await cancel_row(connection, reference, actor="ada", reason="no longer wanted")
+
+    async def settle() -> None:
+        await is_settled.wait()
+        await settling.settle(first, second)
+
+    monkeypatch.setattr(spend, "settle_answered", and_then_a_while)
+    await asyncio.gather(cancel(), settle())
+    assert (await settling.load(second)).state is AttemptState.SETTLED
+    assert (await cancelled.counters()).held_usd == 0
+    await assert_books_balance(database.admin)
+
+
+async def _it_is(database: TenantDatabase, month: str) -> None:
+    await database.admin.execute(
+        f"""CREATE OR REPLACE FUNCTION current_spend_month() RETURNS date
+        LANGUAGE sql SET search_path = public, pg_temp AS $$ SELECT '{month}'::date $$"""
+    )

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from activities.state import cancel_row
 from db import spend
 from db.pool import Database
 from db.transitions import lock_workflow
@@ -19,6 +20,7 @@ from domain.errors import (
     IdempotencyConflictError,
 )
 from domain.money import usd
+from domain.progress import WorkflowRef
 from domain.spend import CostKey, DecisionKind, OutcomeKind
 from domain.states import State
 from tests.conftest import MadeWorkflow, MakeWorkflow, TenantDatabase, walk
@@ -396,6 +398,24 @@ async def test_L22_after_cancel_nothing_new_and_what_is_in_flight_still_settles(
     await assert_books_balance(database.admin)
 
 
+async def test_L22_a_row_closed_by_itself_books_answers_and_gives_up_on_calls_of_dead_workers(
+    database: TenantDatabase, till: Till
+) -> None:
+    reserved, dead, answered = (an_ask(till.workflow, ask) for ask in (1, 2, 3))
+    await till.authorize(reserved)
+    await till.sent(dead)
+    await till.store(await till.sent(answered), an_answer("0.0003"))
+    ref = WorkflowRef(workflow_id=till.workflow.workflow_id, organization_id=till.organization_id)
+    for _ in range(2):
+        async with database.app.transaction(till.organization_id) as connection:
+            await cancel_row(connection, ref, actor="tests", reason="not wanted any more")
+    states = [(await till.load(attempt.attempt_id)).state for attempt in (reserved, dead, answered)]
+    assert states == ["VOIDED", "UNKNOWN", "SETTLED"]
+    counters = await till.counters()
+    assert (counters.spent_usd, counters.held_usd) == (Decimal("0.0003"), await hold_of(till, dead.attempt_id))
+    await assert_books_balance(database.admin)
+
+
 # Outcomes ----------------------------------------------------------------------------------------------------
 
 
@@ -495,6 +515,29 @@ async def test_L7_an_answer_without_a_figure_is_unknown_with_its_body_kept(
     assert (await till.load(attempt_id)).state == "SETTLED"
     assert (await till.counters()).spent_usd == Decimal("0.0004")
     await assert_books_balance(database.admin)
+
+
+async def test_L7_what_came_of_an_unknown_answer_is_kept_whatever_is_reported_later(till: Till) -> None:
+    attempt_id = await till.sent(an_ask(till.workflow))
+    kept = DROPPED.model_copy(update={"http_status": 200, "body": "half an ans"})
+    await till.store(attempt_id, kept)
+    stored = await till.store(attempt_id, DROPPED)
+    assert (stored.http_status, stored.answer_body) == (200, "half an ans")
+
+
+async def test_L7_an_answer_without_an_id_keeps_that_of_its_headers(till: Till) -> None:
+    attempt_id = await till.sent(an_ask(till.workflow))
+    async with till.database.transaction(till.organization_id) as connection:
+        await spend.record_generation_id(connection, till.organization_id, attempt_id, "gen-7")
+    stored = await till.store(attempt_id, an_answer().model_copy(update={"generation_id": None}))
+    assert stored.generation_id == "gen-7"
+
+
+async def test_L8_other_evidence_for_what_was_not_billed_is_an_error(till: Till) -> None:
+    attempt_id = await till.sent(an_ask(till.workflow))
+    await till.store(attempt_id, NOT_BILLED)
+    with pytest.raises(IdempotencyConflictError, match="and now came"):
+        await till.store(attempt_id, NOT_BILLED.model_copy(update={"reason": "HTTP 401", "permanent": True}))
 
 
 @pytest.mark.parametrize("usage", [{"cost_usd": "99999"}, {"cost_usd": None, "completion_tokens": 2_000_000_000}])
@@ -651,6 +694,20 @@ async def test_L12_an_answer_of_another_model_is_never_booked_at_zero(
 # Reuse -------------------------------------------------------------------------------------------------------
 
 
+async def test_L2_the_hold_covers_the_body_that_is_sent_whatever_a_caller_says_of_it(till: Till) -> None:
+    honest = an_ask(till.workflow, 1, request=chat(max_tokens=5000))
+    lying = an_ask(till.workflow, 2, request=chat(max_tokens=5000).model_copy(update={"max_tokens": 1}))
+    facts = [spend._ask_facts(ask) for ask in (honest, lying)]
+    async with till.database.transaction(till.organization_id) as connection:
+        rows = await connection.fetch(
+            "SELECT * FROM authorize_attempts($1, $2, $3, 900, 120)",
+            till.workflow.workflow_id,
+            till.organization_id,
+            facts,
+        )
+    assert rows[0]["hold_usd"] == rows[1]["hold_usd"] > 0
+
+
 async def test_L18_a_good_answer_of_an_earlier_claim_is_handed_out_again(database: TenantDatabase, till: Till) -> None:
     paid = await till.paid(an_ask(till.workflow))
     later = await moved(till, State.ICP_FAILED, State.ICP_PROCESSING)
@@ -679,6 +736,26 @@ async def test_L18_nothing_rejected_unsettled_or_different_is_handed_out(till: T
     assert same_claim[0].kind is DecisionKind.AUTHORIZED
     later = await moved(till, State.ICP_FAILED, State.ICP_PROCESSING)
     assert (await later.authorize(an_ask(later.workflow)))[0].kind is DecisionKind.AUTHORIZED
+
+
+async def test_L18_what_is_settled_without_an_answer_is_asked_anew(till: Till) -> None:
+    """Its cost was looked up; there is nothing to judge."""
+    attempt_id = await till.sent(an_ask(till.workflow))
+    await till.store(attempt_id, DROPPED)
+    async with till.database.transaction(till.organization_id) as connection:
+        figure = (attempt_id, till.organization_id, MINI, 20, 30, Decimal("0.0004"))
+        await connection.execute("SELECT record_usage_and_increment($1, $2, $3, $4, $5, $6)", *figure)
+    assert (await till.load(attempt_id)).state == "SETTLED"
+    later = await moved(till, State.ICP_FAILED, State.ICP_PROCESSING)
+    assert (await later.authorize(an_ask(later.workflow)))[0].kind is DecisionKind.AUTHORIZED
+
+
+async def test_L18_of_several_good_answers_the_newest_is_handed_out(till: Till) -> None:
+    await till.paid(an_ask(till.workflow, 1))
+    newest = await till.paid(an_ask(till.workflow, 2))
+    later = await moved(till, State.ICP_FAILED, State.ICP_PROCESSING)
+    [decision] = await later.authorize(an_ask(later.workflow))
+    assert decision.attempt_id == newest
 
 
 async def test_L18_a_fallback_is_authorized_anew_with_a_hold_of_its_own(till: Till) -> None:
@@ -854,6 +931,24 @@ async def test_the_advisory_check_says_what_authorize_would_decide(database: Ten
     assert not await fits(here, 1 - decision.hold_usd + NANO)
     await database.admin.execute("UPDATE plans SET month_cap_usd = NULL")
     assert not await fits(here, Decimal(0))
+
+
+@pytest.mark.parametrize("table", ["intent_workflows", "organization_months"])
+async def test_the_advisory_check_counts_what_was_spent_and_sees_a_frozen_scope(
+    database: TenantDatabase, till: Till, table: str
+) -> None:
+    await till.paid(an_ask(till.workflow), an_answer("0.0001"))
+
+    async def fits(estimate: Decimal) -> bool:
+        async with database.app.transaction(till.organization_id) as connection:
+            statement = "SELECT check_workflow_cost_limit($1, $2)"
+            answer: bool = await connection.fetchval(statement, till.workflow.workflow_id, estimate)
+            return answer
+
+    assert await fits(Decimal("0.9999"))
+    assert not await fits(Decimal("0.9999") + NANO)
+    await database.admin.execute(f"UPDATE {table} SET frozen_reason = 'an overrun'")
+    assert not await fits(Decimal(0))
 
 
 async def test_in_flight_lists_open_holds_and_load_progress_sees_the_row(till: Till) -> None:

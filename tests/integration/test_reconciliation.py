@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,22 @@ from domain.errors import BadInputError, ConfigurationError, IdempotencyConflict
 from domain.money import Usage
 from domain.progress import ClaimRef
 from domain.reconciliation import LookedUp, MoneyReport, ReconcileSettings, is_whole_answer
-from domain.spend import AttemptState, CallOutcome, NewAttempt, OutcomeKind, ProviderAnswer, outcome_of
+from domain.spend import (
+    AttemptState,
+    CallOutcome,
+    NewAttempt,
+    OutcomeKind,
+    ProviderAnswer,
+    UnknownOutcome,
+    outcome_of,
+)
 from domain.states import State, Step
 from providers.language_model import LanguageModel
 from sandbox.server import RunningSandbox, start_sandbox_server
 from tests.conftest import MadeWorkflow, MakeWorkflow, TenantDatabase, walk
 from tests.integration.money_cases import (
     DROPPED,
+    MINI,
     NANO,
     NOT_BILLED,
     Till,
@@ -103,6 +113,14 @@ async def hold_of(till: Till, attempt_id: UUID) -> Decimal:
     return (await till.load(attempt_id)).hold_usd
 
 
+async def turn_to_another_month(database: TenantDatabase) -> date:
+    """From here on the database takes it for the current one."""
+    await database.admin.execute(
+        "CREATE OR REPLACE FUNCTION current_spend_month() RETURNS date LANGUAGE sql AS $$ SELECT '2999-01-01'::date $$"
+    )
+    return date(2999, 1, 1)
+
+
 # What is due, and when ---------------------------------------------------------------------------------------
 
 
@@ -146,6 +164,21 @@ async def test_L23_dispatched_past_its_deadline_is_unknown_then_written_off_at_i
     assert ((await till.counters()).spent_usd, (await till.counters()).held_usd) == (hold, 0)
     assert done(await run_pass(database, WRITING_OFF)) == {}
     await assert_books_balance(database.admin)
+
+
+async def test_L23_a_call_within_its_deadline_is_left_to_its_worker(database: TenantDatabase, till: Till) -> None:
+    attempt_id = await till.sent(an_ask(till.workflow))
+    report = await run_pass(database)
+    assert (done(report), (await till.load(attempt_id)).state) == ({}, AttemptState.DISPATCHED)
+    [opened] = report.open_attempts
+    assert not opened.is_overdue
+
+
+async def test_L23_a_calls_deadline_counts_from_its_dispatch(database: TenantDatabase, till: Till) -> None:
+    """Between authorize and the call a worker may be missing for as long as the hold lasts."""
+    await till.sent(an_ask(till.workflow))
+    seconds = "SELECT extract(epoch FROM call_deadline_at - dispatched_at) FROM spend_attempts"
+    assert await database.admin.fetchval(seconds) == 120
 
 
 async def test_L23_answered_and_never_settled_is_settled_also_after_the_workflow_ended(
@@ -220,6 +253,13 @@ async def test_more_than_a_batch_is_done_by_the_next_pass(database: TenantDataba
     assert (done(whole), len(whole.resolutions), whole.has_more) == ({"EXPIRED": 5}, 5, False)
 
 
+def test_of_several_passes_the_last_ones_failures_are_told() -> None:
+    """What could not be resolved is tried by each pass again."""
+    failed, mended = (MoneyReport(failures=failures) for failures in (("attempt 7: no figure",), ()))
+    assert failed.after(mended).failures == ()
+    assert mended.after(failed).failures == failed.failures
+
+
 async def test_one_attempt_that_cannot_be_resolved_keeps_no_other_from_it(database: TenantDatabase, till: Till) -> None:
     broken, fine = await sent(till, 1), await sent(till, 2)
     for attempt_id in (broken, fine):
@@ -287,6 +327,16 @@ async def test_a_late_answer_after_the_write_off_is_a_correction_row(database: T
     assert written_off.cost + correction.cost == (await till.counters()).spent_usd == Decimal("0.0001")
     assert done(await run_pass(database, WRITING_OFF, saying(cost("0.0001")))) == {}
     await assert_books_balance(database.admin)
+
+
+async def test_half_an_answer_whose_write_off_was_corrected_is_not_handed_out(
+    database: TenantDatabase, till: Till
+) -> None:
+    attempt_id = await unknown(till)
+    await till.store(attempt_id, DROPPED.model_copy(update={"http_status": 200, "body": '{"choices": []}'}))
+    assert done(await run_pass(database, WRITING_OFF, saying(None))) == {"WRITTEN_OFF": 1}
+    assert done(await run_pass(database, WRITING_OFF, saying(cost("0.0001")))) == {"CORRECTED": 1}
+    assert (await till.load(attempt_id)).rejected_reason == reconciliation.INCOMPLETE
 
 
 async def test_nothing_billed_after_the_write_off_takes_all_of_it_back(database: TenantDatabase, till: Till) -> None:
@@ -445,14 +495,50 @@ async def test_an_answer_that_comes_after_its_cost_was_looked_up_is_kept_for_the
 ) -> None:
     attempt_id = await unknown(till)
     await run_pass(database, AT_ONCE, saying(cost("0.0002")))
-    with pytest.raises(IdempotencyConflictError, match="another answer"):
-        await till.store(attempt_id, answer_to_gen_7("0.0003"))
     late = answer_to_gen_7("0.0002", prompt_tokens=25, cached_tokens=20)
     for _ in range(2):
         assert (await till.store(attempt_id, late)).answer_body == late.body
         with pytest.raises(IdempotencyConflictError, match="another answer"):
             await till.store(attempt_id, late.model_copy(update={"body": "other"}))
     assert (await till.counters()).spent_usd == Decimal("0.0002")
+    await assert_books_balance(database.admin)
+
+
+@pytest.mark.parametrize("looked_up", ["0", "0.0001", "0.0004"])
+async def test_an_answer_that_says_other_than_the_look_up_is_booked_at_its_own_figure(
+    database: TenantDatabase, till: Till, looked_up: str
+) -> None:
+    attempt_id = await unknown(till)
+    await run_pass(database, AT_ONCE, saying(cost(looked_up)))
+    assert (await till.counters()).spent_usd == Decimal(looked_up)
+    late = answer_to_gen_7("0.0003")
+    for _ in range(2):
+        stored = await till.store(attempt_id, late)
+        assert (stored.state, stored.answer_body) == (AttemptState.SETTLED, late.body)
+        assert (await till.settle(attempt_id))[0].cost_usd == Decimal("0.0003")
+    counters = await till.counters()
+    assert (counters.spent_usd, counters.held_usd, counters.overrun_usd) == (Decimal("0.0003"), 0, 0)
+    with pytest.raises(IdempotencyConflictError, match="another answer"):
+        await till.store(attempt_id, late.model_copy(update={"body": "other"}))
+    assert (await run_pass(database)).imbalances == ()
+    await assert_books_balance(database.admin)
+
+
+async def test_L1_an_answer_whose_hold_was_freed_by_a_false_look_up_is_an_overrun_and_freezes(
+    database: TenantDatabase, make_workflow: MakeWorkflow
+) -> None:
+    probe = Till(database.app, await make_workflow(State.ICP_PROCESSING))
+    [decision] = await probe.authorize(an_ask(probe.workflow))
+    workflow = await make_workflow(State.ICP_PROCESSING, cap_usd=decision.hold_usd)
+    till = Till(database.app, workflow)
+    attempt_id = await unknown(till)
+    await run_pass(database, AT_ONCE, saying(cost("0")))
+    [authorized] = await till.authorize(an_ask(workflow, 2))
+    assert authorized.kind == "AUTHORIZED"  # all of the cap is held again
+    await till.store(attempt_id, answer_to_gen_7("0.0003"))
+    counters = await till.counters()
+    assert (counters.spent_usd, counters.overrun_usd) == (Decimal("0.0003"), Decimal("0.0003"))
+    assert "passed what was allowed by $0.0003" in (counters.frozen_reason or "")
     await assert_books_balance(database.admin)
 
 
@@ -585,6 +671,34 @@ async def test_L10_counters_that_are_not_the_sums_of_their_rows_are_found(databa
     async with database.operator.reading() as connection:
         lately = await reconciliation.imbalances(connection, 3600)
         assert [one.scope for one in lately] == [f"workflow {till.workflow.workflow_id}"]
+
+
+async def test_L10_counters_of_several_organizations_are_each_compared_with_their_own_rows(
+    database: TenantDatabase, till: Till, make_workflow: MakeWorkflow
+) -> None:
+    other = Till(database.app, await make_workflow(State.ICP_PROCESSING, domain="stranger.example"))
+    for one in (till, other):
+        await one.paid(an_ask(one.workflow, 1), an_answer("0.0001"))
+        await one.authorize(an_ask(one.workflow, 2))
+    assert (await run_pass(database)).imbalances == ()
+
+
+async def test_a_look_at_what_changed_lately_leaves_older_bookings_and_scopes_out(
+    database: TenantDatabase, till: Till
+) -> None:
+    await till.paid(an_ask(till.workflow), an_answer("0.5"))
+    async with database.admin.connection() as connection, connection.transaction():
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute("UPDATE ai_usage_ledger SET created_at = created_at - interval '2 days'")
+        await connection.execute(
+            "UPDATE intent_workflows SET held_usd = held_usd + 0.1, updated_at = updated_at - interval '2 days'"
+        )
+    assert (await run_pass(database)).drift.rows == 0
+    longer = AT_ONCE.model_copy(update={"report_window_seconds": 3 * 86_400})
+    assert (await run_pass(database, longer)).drift.rows == 1
+    async with database.operator.reading() as connection:
+        assert await reconciliation.imbalances(connection, 86_400) == []
+        assert len(await reconciliation.imbalances(connection, 3 * 86_400)) == 1
 
 
 async def test_L21_recomputing_any_row_gives_its_computed_cost(database: TenantDatabase, till: Till) -> None:
@@ -774,6 +888,52 @@ async def test_a_month_is_frozen_before_anything_was_spent_in_it(
         await operator.freeze(month=month.replace(year=2020, month=1))
 
 
+async def test_a_month_is_thawed_and_the_others_stay_frozen(database: TenantDatabase, operator: Operator) -> None:
+    first = await database.admin.fetchval("SELECT spend_month(clock_timestamp())")
+    await operator.freeze(month=first, reason="first")
+    second = await turn_to_another_month(database)
+    await operator.freeze(month=second, reason="second")
+    async with database.operator.reading() as connection:
+        assert {one.month: one.reason for one in await reconciliation.frozen_scopes(connection)} == {
+            first: "ada: first",
+            second: "ada: second",
+        }
+    await operator.thaw(month=first)
+    async with database.operator.reading() as connection:
+        assert [one.month for one in await reconciliation.frozen_scopes(connection)] == [second]
+
+
+async def test_frozen_scopes_of_one_organization_are_its_own(
+    database: TenantDatabase, till: Till, operator: Operator, make_workflow: MakeWorkflow
+) -> None:
+    """As the operator's role, which sees all of them: `thaw` must not speak of another's month."""
+    other = await make_workflow(State.ICP_PROCESSING, domain="stranger.example")
+    month = await database.admin.fetchval("SELECT spend_month(clock_timestamp())")
+    for one in (operator, Operator(database, other)):
+        await one.freeze()
+        await one.freeze(month=month)
+    async with database.operator.reading() as connection:
+        own = await reconciliation.frozen_scopes(connection, till.organization_id)
+        assert len(await reconciliation.frozen_scopes(connection)) == 4
+    assert {(one.organization_id, one.workflow_id, one.month) for one in own} == {
+        (till.organization_id, till.workflow.workflow_id, None),
+        (till.organization_id, None, month),
+    }
+
+
+async def test_L16_an_overrun_freezes_the_month_of_its_attempt(database: TenantDatabase, till: Till) -> None:
+    attempt_id = await till.sent(an_ask(till.workflow, 1))
+    hold = await hold_of(till, attempt_id)
+    month = await database.admin.fetchval("SELECT month FROM organization_months")
+    await turn_to_another_month(database)
+    await till.authorize(an_ask(till.workflow, 2))
+    await till.store(attempt_id, an_answer(hold + NANO))
+    await till.settle(attempt_id)
+    frozen = (await run_pass(database)).frozen
+    assert {one.month for one in frozen if one.workflow_id is None} == {month}
+    await assert_books_balance(database.admin)
+
+
 async def test_freezes_need_a_reason_and_one_scope_and_their_audit_is_append_only(
     database: TenantDatabase, till: Till, operator: Operator
 ) -> None:
@@ -853,6 +1013,50 @@ async def test_a_dearer_bill_within_hold_and_cap_is_no_overrun(till: Till, opera
     assert (counters.spent_usd, counters.overrun_usd, counters.frozen_reason) == (Decimal("0.00003"), 0, None)
 
 
+async def test_L16_a_correction_belongs_to_the_month_of_its_attempt(
+    database: TenantDatabase, till: Till, operator: Operator
+) -> None:
+    attempt_id = await till.paid(an_ask(till.workflow, 1), an_answer("0.0005"))
+    month = await database.admin.fetchval("SELECT month FROM organization_months")
+    await turn_to_another_month(database)
+    await till.authorize(an_ask(till.workflow, 2))
+    await operator.correct(attempt_id, Decimal("-0.0002"))
+    assert [line.month for line in await till.ledger()] == [month, month]
+    months = await database.admin.fetch("SELECT month, spent_usd FROM organization_months ORDER BY month")
+    assert [row["spent_usd"] for row in months] == [Decimal("0.0003"), 0]
+    await assert_books_balance(database.admin)
+
+
+async def test_L1_a_dearer_bill_after_others_took_the_months_room_is_an_overrun_of_the_month(
+    database: TenantDatabase, till: Till, make_workflow: MakeWorkflow
+) -> None:
+    """The workflow has room, the organization's month has none: the cost is booked all the same."""
+    other = Till(database.app, await make_workflow(State.ICP_PROCESSING))
+    operator = Operator(database, till.workflow)
+    attempt_id = await till.paid(an_ask(till.workflow), an_answer(NANO))
+    await operator.correct(attempt_id, -NANO)
+    hold = await hold_of(till, attempt_id)
+    await database.admin.execute("UPDATE plans SET month_cap_usd = $1", hold)
+    [authorized] = await other.authorize(an_ask(other.workflow))
+    assert authorized.kind == "AUTHORIZED"  # all of the month is held
+    assert await operator.correct(attempt_id, 2 * NANO) == 2 * NANO
+    month = (await database.admin.fetch("SELECT overrun_usd, frozen_reason FROM organization_months"))[0]
+    assert month["overrun_usd"] == 2 * NANO
+    assert month["frozen_reason"] is not None
+    await assert_books_balance(database.admin)
+
+
+async def test_L1_an_overrun_counts_from_the_cap_of_the_authorization_not_from_a_later_one(
+    database: TenantDatabase, till: Till, operator: Operator
+) -> None:
+    """A lowered cap binds new authorizations only: a correction within the hold passes nothing."""
+    attempt_id = await till.paid(an_ask(till.workflow), an_answer("0.0001"))
+    await database.admin.execute("UPDATE intent_workflows SET cap_usd = 0.0001")
+    await operator.correct(attempt_id, Decimal("0.0002"))
+    counters = await till.counters()
+    assert (counters.spent_usd, counters.overrun_usd, counters.frozen_reason) == (Decimal("0.0003"), 0, None)
+
+
 async def test_an_operators_correction_resolves_a_write_off(
     database: TenantDatabase, till: Till, operator: Operator
 ) -> None:
@@ -889,6 +1093,60 @@ async def test_an_answer_after_an_operators_correction_is_kept_and_booked_at_its
         await till.store(attempt_id, an_answer("0.0004"))
     assert (await run_pass(database)).imbalances == ()
     await assert_books_balance(database.admin)
+
+
+async def test_the_whole_answer_takes_the_place_of_a_part_and_a_part_is_never_handed_out(
+    database: TenantDatabase, till: Till, operator: Operator
+) -> None:
+    attempt_id = await sent(till)
+    await till.store(attempt_id, UnknownOutcome(reason="cut", http_status=200, body='{"choices": [{"mess'))
+    await run_pass(database, WRITING_OFF, saying(None))
+    await operator.correct(attempt_id, Decimal("-0.0001"))
+    async with database.app.transaction(till.organization_id) as connection:
+        later = await walk(connection, till.workflow, [State.ICP_FAILED, State.ICP_PROCESSING])
+    [anew] = await till.at(later).authorize(an_ask(later))
+    assert anew.kind == "AUTHORIZED"
+    whole = an_answer("0.0003")
+    assert (await till.store(attempt_id, whole)).answer_body == whole.body
+    assert (await till.counters()).spent_usd == Decimal("0.0003")
+    await assert_books_balance(database.admin)
+
+
+async def test_the_providers_word_that_nothing_was_billed_comes_after_an_operators_correction(
+    database: TenantDatabase, till: Till, operator: Operator
+) -> None:
+    attempt_id = await unknown(till)
+    await run_pass(database, WRITING_OFF, saying(None))
+    await operator.correct(attempt_id, Decimal("-0.0001"))
+    for reason in ("free", "free", "free, in other words"):
+        stored = await till.store(attempt_id, NOT_BILLED.model_copy(update={"reason": reason}))
+        assert stored.state is AttemptState.SETTLED
+        assert (await till.counters()).spent_usd == 0
+    await till.store(attempt_id, an_answer("0.0003"))
+    assert (await till.counters()).spent_usd == Decimal("0.0003")
+    await assert_books_balance(database.admin)
+
+
+async def test_a_correction_takes_no_key_that_an_attempts_own_booking_needs(
+    database: TenantDatabase, till: Till, operator: Operator
+) -> None:
+    paid = await till.paid(an_ask(till.workflow), an_answer("0.0005"))
+    on_its_way = await till.sent(an_ask(till.workflow, 2))
+    with pytest.raises(BadInputError, match="is that of an attempt"):
+        await operator.correct(paid, Decimal("-0.0001"), key=on_its_way)
+    await till.store(on_its_way, an_answer("0.0001"))
+    assert (await till.settle(on_its_way))[0].cost_usd == Decimal("0.0001")
+    await assert_books_balance(database.admin)
+
+
+async def test_the_same_usage_after_a_refund_is_no_conflict(till: Till, operator: Operator) -> None:
+    attempt_id = await till.paid(an_ask(till.workflow), an_answer("0.0005"))
+    await operator.correct(attempt_id, Decimal("-0.0002"))
+    async with till.database.transaction(till.organization_id) as connection:
+        booked = await connection.fetchval(
+            "SELECT record_usage_and_increment($1, $2, $3, 20, 30, 0.0005)", attempt_id, till.organization_id, MINI
+        )
+    assert booked == Decimal("0.0003")
 
 
 async def test_L1_an_answer_that_costs_money_a_correction_freed_and_others_hold_is_an_overrun_and_freezes(

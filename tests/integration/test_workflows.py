@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from db.workflows import create_workflow, find_organization, list_workflows, load_workflow, raise_cap
+from domain.brief import brief_from_mapping
 from domain.errors import BadInputError, IdempotencyConflictError
 from domain.states import State
 from tests.conftest import MadeWorkflow, MakeWorkflow, TenantDatabase, new_workflow
@@ -40,9 +41,26 @@ async def test_the_plans_cap_is_the_default(database: TenantDatabase) -> None:
 
 
 async def test_a_plan_without_a_cap_refuses_a_brief_without_one(database: TenantDatabase) -> None:
-    await database.admin.execute("UPDATE plans SET workflow_cap_usd = NULL")
-    with pytest.raises(BadInputError, match="cap"):
-        await created(database, new_workflow(cap_usd=None))
+    for nothing in ("NULL", "0"):
+        await database.admin.execute(f"UPDATE plans SET workflow_cap_usd = {nothing}")
+        with pytest.raises(
+            BadInputError, match=r"default allows a workflow nothing; give it one: starter.py plans set"
+        ):
+            await created(database, new_workflow(cap_usd=None))
+
+
+@pytest.mark.parametrize(("brief", "cap"), [({}, "0.25"), ({"cap_usd": "0.50"}, "0.50")])
+async def test_a_brief_that_names_no_cap_gets_its_plans(
+    database: TenantDatabase, brief: dict[str, str], cap: str
+) -> None:
+    await database.admin.execute("UPDATE plans SET workflow_cap_usd = 0.25")
+    organization = {"name": "Harborline", "url": "https://harborline.example", "description": "sells " * 20}
+    new = new_workflow(cap_usd=brief_from_mapping({"organization": organization, **brief}).cap_usd)
+    await created(database, new)
+    async with database.app.transaction(new.organization_id) as connection:
+        record = await load_workflow(connection, new.workflow_id)
+    assert record is not None
+    assert record.cap_usd == Decimal(cap)
 
 
 @pytest.mark.parametrize("cap", ["0", "-1"])
