@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from domain.language import InvalidAnswerError
@@ -49,6 +49,17 @@ def request_slot_hash(slot: str, request: ProviderRequest) -> str:
 def texts_of(request_body: str) -> tuple[str, ...]:
     """The texts that a stored request asked about, in its order."""
     return tuple(json.loads(request_body)["input"])
+
+
+def has_every_embedding(answer: Mapping[str, Any], texts: int | None) -> bool:
+    """Whether an answer that was read holds one embedding for each of ``texts`` texts, or for each that it counts;
+    whether they are any good is for ``read_vectors`` to say."""
+    data = answer.get("data")
+    if not isinstance(data, list) or not data or (texts is not None and len(data) != texts):
+        return False
+    if not all(isinstance(item, dict) and item.get("embedding") for item in data):
+        return False
+    return {item.get("index") for item in data} == set(range(len(data)))
 
 
 def read_vectors(answer_body: str, texts: Sequence[str]) -> dict[str, list[float]]:

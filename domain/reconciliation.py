@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from domain.embedding_requests import has_every_embedding, texts_of
 from domain.money import Frozen, Usage, Usd, format_usd
 from domain.spend import AttemptState
 from domain.states import State
@@ -280,10 +281,13 @@ def open_sums(opened: Iterable[OpenAttempt]) -> tuple[OpenSum, ...]:
     )
 
 
-def is_whole_answer(body: str) -> bool:
-    """Whether a stored body is an answer that came to its end, so that it may be judged and handed out again."""
+def is_whole_answer(body: str, request_body: str | None = None) -> bool:
+    """Whether a stored body is an answer that came to its end, so that it may be judged and handed out again: a chat
+    completion with a reason why it ended, or embeddings; of as many texts as were asked about where that is known."""
     try:
         answer = json.loads(body)
+        if isinstance(answer, dict) and "choices" not in answer:
+            return has_every_embedding(answer, None if request_body is None else len(texts_of(request_body)))
         return isinstance(answer, dict) and bool(answer["choices"][0]["finish_reason"])
     except (ValueError, LookupError, TypeError, RecursionError):
         return False

@@ -8,13 +8,16 @@ import asyncio
 import base64
 import json
 import re
+import traceback
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from math import isfinite
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx2
+import structlog
 from pydantic import SecretStr
 
 from domain.errors import ConfigurationError
@@ -22,8 +25,11 @@ from domain.keyword_data import PROVIDER_NAME, Reply, Trouble, read_reply
 from domain.money import Usage
 from domain.spend import NotBilled, ProviderAnswer, UnknownOutcome
 
+logger = structlog.get_logger(__name__)
+
 CONNECT_TIMEOUT_SECONDS = 10.0
 ANSWER_BYTES_MAX = 8_000_000  # a thousand rows with a year's volumes each
+ANSWER_CHARACTERS_AT_ONCE = 50_000
 REASON_CHARACTERS_MAX = 300
 SECRET_CHARACTERS_MIN = 6
 RATE_LIMIT_SECONDS = 20.0  # limits are by the minute, and no header says when one ends
@@ -75,11 +81,14 @@ class KeywordData:
             follow_redirects=False,  # a redirect followed is a request sent twice
             trust_env=host not in LOOPBACK_HOSTS,
         )
+        # Of its own: the loop's threads may be at work for minutes, and an answer has to be stored at once.
+        self._readers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-keyword-data")
 
     def __repr__(self) -> str:
         return f"KeywordData(base_url={self._base_url!r})"
 
     async def close(self) -> None:
+        self._readers.shutdown(wait=False)
         await self._client.aclose()
 
     async def call(
@@ -98,7 +107,13 @@ class KeywordData:
             return NotBilled(reason=self._told(_one_line(error)), http_status=None, permanent=False)
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             return UnknownOutcome(reason=self._told(_one_line(error)))
-        return self._outcome(status, headers, text, model)
+        except Exception as error:  # nothing may lose what was paid for, our own mistakes included
+            return UnknownOutcome(reason=self._unforeseen(error, attempt_id))
+        try:
+            return await self._read(status, headers, text, model)
+        except Exception as error:
+            reason = f"HTTP {status}: {self._unforeseen(error, attempt_id)}"
+            return UnknownOutcome(reason=reason, http_status=status)
 
     async def _post(self, attempt_id: UUID, path: str, body: str) -> tuple[int, httpx2.Headers, str]:
         headers = {
@@ -115,6 +130,23 @@ class KeywordData:
                     raise httpx2.ReadError(f"the answer is larger than {self._answer_bytes_max} bytes")
                 parts.append(part)
             return response.status_code, response.headers, b"".join(parts).decode("utf-8", "replace")
+
+    async def _read(
+        self, status: int, headers: httpx2.Headers, text: str, model: str
+    ) -> ProviderAnswer | NotBilled | UnknownOutcome:
+        """A large answer takes its time to read; the worker's other calls and heartbeats go on meanwhile."""
+        if len(text) <= ANSWER_CHARACTERS_AT_ONCE:
+            return self._outcome(status, headers, text, model)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._readers, self._outcome, status, headers, text, model
+        )
+
+    def _unforeseen(self, error: Exception, attempt_id: UUID) -> str:
+        """The reason to store; the place goes to the log, without the values that a whole traceback may show."""
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+        logger.error("answer not read", of=str(attempt_id), error=self._told(_one_line(error)), place=place)
+        return f"reading the answer failed with {type(error).__name__}"
 
     def _outcome(
         self, status: int, headers: httpx2.Headers, text: str, model: str

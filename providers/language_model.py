@@ -5,12 +5,15 @@ One request, one outcome: nothing here retries, because each further request is 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import traceback
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isfinite
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -37,6 +40,7 @@ from providers.chat_answers import (
     json_text,
     looked_up_usage,
     parse_json,
+    plain_text,
     readable_completion,
     usage_of,
 )
@@ -46,10 +50,14 @@ logger = structlog.get_logger(__name__)
 CONNECT_TIMEOUT_SECONDS = 10.0
 LOOK_UP_TIMEOUT_SECONDS = 5.0
 ANSWER_BYTES_MAX = 2_000_000
+ANSWER_CHARACTERS_AT_ONCE = 50_000
+UNPACKED_BYTES_AT_ONCE = 65_536
+UNPACKED_CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 REASON_CHARACTERS_MAX = 300
 CALLBACK_TIMEOUT_SECONDS = 10.0
 MODELS_TIMEOUT_SECONDS = 30.0
 GENERATION_ID_HEADER = "x-generation-id"
+NAME_CHARACTERS_MAX = 200
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 # The border: every exception class of the vendor's package and what it means here.
@@ -96,7 +104,7 @@ class _Received:
     http_status: int | None = None
     headers: httpx2.Headers = field(default_factory=httpx2.Headers)
     generation_id: str | None = None
-    text: str = ""
+    parts: list[str] = field(default_factory=list)
     stream: ChatStream | None = None
     ended_early: str | None = None
 
@@ -107,40 +115,71 @@ class _Received:
         return status >= 300 and status not in _UNCLEAR_STATUSES
 
     @property
-    def is_permanent(self) -> bool:
-        status = self.http_status or 0
-        return (status < 500 and status != 429) or bool(error_codes(self.answer()) & _PERMANENT_CODES)
+    def is_refused_before_it_began(self) -> bool:
+        """A server's own failure (5xx) may come after the generation."""
+        return self.is_refused and (self.http_status or 0) < 500
 
-    def answer(self) -> dict[str, Any] | None:
-        """The answer's JSON object, None when there is none to be read."""
-        if self.stream is not None:
-            return self.stream.completion() if self.stream.chunks else None
-        try:
-            value = parse_json(self.text)
-        except ValueError:
-            return None
-        return readable_completion(value) if isinstance(value, dict) else None
+    @property
+    def characters(self) -> int:
+        return self.stream.characters if self.stream is not None else sum(map(len, self.parts))
 
-    def usage(self) -> Usage | None:
-        """The final usage. Some providers repeat a running one in each chunk, which counts only at the end."""
-        answer = self.answer()
-        if answer is None or (self.stream is not None and not self.stream.is_finished):
-            return None
-        return usage_of(answer)
 
-    def body(self) -> str | None:
-        """The answer's text to store: the JSON as sent, a stream put together, or whatever came."""
-        answer = self.answer()
-        if answer is None:
-            return self.text or None
-        return json_text(answer)
+@dataclass(frozen=True)
+class _Reading:
+    """What there is to be read in what arrived. ``body`` is the text to store: the JSON object, a stream put together
+    to one, or whatever came; ``judged_body`` the same as an object that the judges can read."""
 
-    def reason(self) -> str:
-        error = error_message(self.answer())
-        parts = [f"HTTP {self.http_status}" if self.http_status else "", error or "", self.ended_early or ""]
-        if not error and not self.ended_early and self.http_status and self.http_status < 300:
-            parts.append("an answer with neither cost nor usage" if self.answer() else "an answer that is not JSON")
-        return ": ".join(part for part in parts if part)
+    is_object: bool
+    body: str | None
+    judged_body: str
+    usage: Usage | None
+    generation_id: str | None
+    model: str | None
+    finish_reason: str | None
+    error: str | None
+    error_codes: frozenset[str]
+
+
+def _read(received: _Received) -> _Reading:
+    text = "".join(received.parts)
+    found = _answer_object(text, received.stream)
+    answer = found or {}
+    body = text or None if found is None else json_text(found)
+    unreadable = {"object": "chat.completion", "choices": [], "unreadable": text}
+    return _Reading(
+        is_object=found is not None,
+        body=body,
+        judged_body=json_text(unreadable) if found is None or body is None else body,
+        usage=usage_of(answer),
+        generation_id=answer["id"] if isinstance(answer.get("id"), str) else None,
+        model=_name(answer.get("model")),
+        finish_reason=_name(finish_reason_of(answer)),
+        error=error_message(answer),
+        error_codes=frozenset(error_codes(answer)),
+    )
+
+
+def _name(value: Any) -> str | None:
+    return plain_text(value)[:NAME_CHARACTERS_MAX] if value else None
+
+
+def _answer_object(text: str, stream: ChatStream | None) -> dict[str, Any] | None:
+    """The answer's JSON object, None when there is none to be read."""
+    if stream is not None:
+        return stream.completion() if stream.chunks else None
+    try:
+        value = parse_json(text)
+    except ValueError:
+        return None
+    return readable_completion(value) if isinstance(value, dict) else None
+
+
+@dataclass(frozen=True)
+class _LookUp:
+    """The provider's word on a generation. ``is_absent``: it knows none by that id, each time it was asked."""
+
+    usage: Usage | None = None
+    is_absent: bool = False
 
 
 class LanguageModel:
@@ -166,11 +205,14 @@ class LanguageModel:
         self._client = _vendor_client(
             base_url, self._key, _http_client(timeout_seconds, answer_bytes_max, is_loopback=host in LOOPBACK_HOSTS)
         )
+        # Of its own: the loop's threads may be at work for minutes, and an answer has to be stored at once.
+        self._readers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-answer")
 
     def __repr__(self) -> str:
         return f"LanguageModel(base_url={self._base_url!r})"
 
     async def close(self) -> None:
+        self._readers.shutdown(wait=False)
         await self._client.close()
 
     async def call(
@@ -181,29 +223,44 @@ class LanguageModel:
         ``on_generation_id`` is awaited as soon as the provider's id for the generation is known, at most once.
         A cancellation closes the connection and is raised.
         """
-        received = _Received(requested_model=_requested_model(body))
+        path, received = _checked_path(path), _Received(requested_model=_requested_model(body))
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                await self._receive(received, attempt_id, _checked_path(path), body, on_generation_id)
+                await self._receive(received, attempt_id, path, body, on_generation_id)
         except TimeoutError:
             received.ended_early = f"no complete answer within {self._timeout_seconds:g} s"
         except openai.APIStatusError as error:
-            _take_refusal(received, error)
+            _take_head(received, error.response)
+            received.parts = [error.response.text]
+        except _CutAnswerError as error:
+            _take_head(received, error.response)
+            received.ended_early = str(error)
         except (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError) as error:
             received.ended_early = _one_line(error)
             if _nothing_was_sent(error):
-                return NotBilled(reason=self._told(received), http_status=None, permanent=False)
-        return await self._outcome(received)
+                return NotBilled(reason=self._redacted_line(received.ended_early), http_status=None, permanent=False)
+        except Exception as error:  # nothing may lose what was paid for, our own mistakes included
+            received.ended_early = self._unforeseen(error, attempt_id)
+        try:
+            return await self._outcome(received, on_generation_id)
+        except Exception as error:
+            status, reason = received.http_status, self._unforeseen(error, attempt_id)
+            return UnknownOutcome(reason=f"HTTP {status}: {reason}" if status else reason, http_status=status)
 
     async def look_up_cost(self, generation_id: str) -> Usage | None:
         """What the provider booked for a generation; None while it has no figure, or where it keeps none."""
+        return (await self._look_up(generation_id)).usage
+
+    async def _look_up(self, generation_id: str) -> _LookUp:
+        is_absent = self._look_up_attempts > 0
         for attempt in range(self._look_up_attempts):
             if attempt:
                 await asyncio.sleep(self._look_up_delay_seconds)
-            usage = await self._look_up_once(generation_id)
-            if usage is not None:
-                return usage
-        return None
+            told = await self._look_up_once(generation_id)
+            if told.usage is not None:
+                return told
+            is_absent = is_absent and told.is_absent
+        return _LookUp(is_absent=is_absent)
 
     async def list_models(self) -> set[str]:
         """Names that the account may ask for. Raises ConfigurationError when the key or the address is refused,
@@ -212,7 +269,7 @@ class LanguageModel:
             async with asyncio.timeout(min(self._timeout_seconds, MODELS_TIMEOUT_SECONDS)):
                 response = await self._client.get("/models", cast_to=httpx2.Response)
             models = parse_json(response.text)["data"]
-            return {str(model["id"]) for model in models}
+            return {plain_text(model["id"]) for model in models}
         except (openai.OpenAIError, httpx2.HTTPError, TimeoutError) as error:
             raise self._translated(error) from None
         except (ValueError, KeyError, TypeError):
@@ -229,11 +286,11 @@ class LanguageModel:
         on_generation_id: Callable[[str], Awaitable[None]],
     ) -> None:
         async with self._posted(attempt_id, path, body) as response:
-            received.http_status, received.headers = response.status_code, response.headers
+            _take_head(received, response)
             await _note_generation_id(received, response.headers.get(GENERATION_ID_HEADER), on_generation_id)
             if not _is_event_stream(response):
                 async for part in response.aiter_text():
-                    received.text += part
+                    received.parts.append(part)
                 return
             received.stream = ChatStream()
             async for event in httpx2.EventSource(response, max_event_size=None):
@@ -266,42 +323,54 @@ class LanguageModel:
         finally:
             await response.aclose()
 
-    async def _outcome(self, received: _Received) -> ProviderAnswer | NotBilled | UnknownOutcome:
-        usage = received.usage()
-        if usage is None:
-            usage = await self._looked_up(received)
-        if received.is_refused and (usage is None or _is_free(usage)):
+    async def _outcome(
+        self, received: _Received, on_generation_id: Callable[[str], Awaitable[None]]
+    ) -> ProviderAnswer | NotBilled | UnknownOutcome:
+        reading = await self._read(received)
+        await _note_generation_id(received, received.headers.get(GENERATION_ID_HEADER), on_generation_id)
+        if not received.is_refused:
+            await _note_generation_id(received, reading.generation_id, on_generation_id)
+        look_up = await self._looked_up(received) if reading.usage is None else _LookUp()
+        usage = reading.usage or look_up.usage
+        if received.is_refused and (_is_unbilled(received, look_up) if usage is None else _is_free(usage)):
             return NotBilled(
-                reason=self._told(received),
+                reason=self._told(received, reading),
                 http_status=received.http_status,
-                permanent=received.is_permanent,
+                permanent=_is_permanent(received, reading),
                 retry_after_seconds=_retry_after_seconds(received.headers),
             )
         if usage is None:
+            asked = "the provider gave no clear word on what it cost" if received.is_refused else ""
             return UnknownOutcome(
-                reason=self._told(received), http_status=received.http_status, body=self._redacted(received.body())
+                reason=self._told(received, reading, asked),
+                http_status=received.http_status,
+                body=self._redacted(reading.body),
             )
-        return self._answer(received, usage)
+        return self._answer(received, reading, usage)
 
-    def _answer(self, received: _Received, usage: Usage) -> ProviderAnswer:
-        answer = received.answer()
-        unreadable = {"object": "chat.completion", "choices": [], "unreadable": received.text}
+    async def _read(self, received: _Received) -> _Reading:
+        """A large answer takes its time to read; the worker's other calls and heartbeats go on meanwhile."""
+        if received.characters <= ANSWER_CHARACTERS_AT_ONCE:
+            return _read(received)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, _read, received)
+
+    def _answer(self, received: _Received, reading: _Reading, usage: Usage) -> ProviderAnswer:
         return ProviderAnswer(
             http_status=received.http_status or 200,
-            body=self._redacted(received.body() if answer is not None else json_text(unreadable)) or "",
-            model=str((answer or {}).get("model") or received.requested_model),
+            body=self._redacted(reading.judged_body) or "",
+            model=reading.model or received.requested_model,
             generation_id=received.generation_id,
             usage=usage,
-            finish_reason=finish_reason_of(answer or {}),
+            finish_reason=reading.finish_reason,
         )
 
-    async def _looked_up(self, received: _Received) -> Usage | None:
+    async def _looked_up(self, received: _Received) -> _LookUp:
         """A refusal that proves itself needs no figure; one after the generation began (5xx with an id) might."""
-        if received.generation_id is None or (received.is_refused and (received.http_status or 0) < 500):
-            return None
-        return await self.look_up_cost(received.generation_id)
+        if received.generation_id is None or received.is_refused_before_it_began:
+            return _LookUp()
+        return await self._look_up(received.generation_id)
 
-    async def _look_up_once(self, generation_id: str) -> Usage | None:
+    async def _look_up_once(self, generation_id: str) -> _LookUp:
         try:
             async with asyncio.timeout(LOOK_UP_TIMEOUT_SECONDS):
                 response = await self._client.get(
@@ -309,10 +378,20 @@ class LanguageModel:
                 )
             generation = parse_json(response.text)
             data = generation.get("data") if isinstance(generation, Mapping) else None
-            return looked_up_usage(data) if isinstance(data, Mapping) else None
+            return _LookUp(usage=looked_up_usage(data) if isinstance(data, Mapping) else None)
         except (openai.OpenAIError, httpx2.HTTPError, TimeoutError, ValueError) as error:
             logger.info("no figure for a generation", generation_id=generation_id, error=type(error).__name__)
-            return None
+            return _LookUp(is_absent=isinstance(error, openai.NotFoundError))
+        except Exception as error:  # one odd answer must not keep the reconciler from the others
+            self._unforeseen(error, generation_id)
+            return _LookUp()
+
+    def _unforeseen(self, error: Exception, of: UUID | str) -> str:
+        """The reason to store; the place goes to the log, without the values that a whole traceback may show."""
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+        logger.error("answer not read", of=str(of), error=self._redacted_line(_one_line(error)), place=place)
+        return f"reading the answer failed with {type(error).__name__}"
 
     def _translated(self, error: Exception) -> PipelineError:
         meaning = _meaning_of(type(error))
@@ -323,43 +402,88 @@ class LanguageModel:
             message += "; check the provider's base URL and key"
         return meaning(message)
 
-    def _told(self, received: _Received) -> str:
-        reason = " ".join((self._redacted(received.reason()) or "").split())
-        return reason if len(reason) <= REASON_CHARACTERS_MAX else f"{reason[:REASON_CHARACTERS_MAX]}…"
+    def _told(self, received: _Received, reading: _Reading, without_figure: str = "") -> str:
+        parts = [
+            f"HTTP {received.http_status}" if received.http_status else "",
+            reading.error or "",
+            received.ended_early or "",
+            without_figure,
+        ]
+        if not any(parts[1:]) and (received.http_status or 300) < 300:
+            parts.append("an answer with neither cost nor usage" if reading.is_object else "an answer that is not JSON")
+        return self._redacted_line(": ".join(part for part in parts if part))
+
+    def _redacted_line(self, text: str) -> str:
+        line = " ".join((self._redacted(text) or "").split())
+        return line if len(line) <= REASON_CHARACTERS_MAX else f"{line[:REASON_CHARACTERS_MAX]}…"
 
     def _redacted(self, text: str | None) -> str | None:
         """Some providers echo the key in their errors."""
         return text.replace(self._key.get_secret_value(), "[key]") if text else text
 
 
-class _BoundedStream(httpx2.AsyncByteStream):
-    """A response's bytes up to a bound; more raises ReadError, which reads as an answer that was cut."""
+class _CutAnswerError(httpx2.ReadError):
+    """An answer that is not read to its end; what its head says counts all the same."""
 
-    def __init__(self, stream: httpx2.AsyncByteStream, bytes_max: int) -> None:
+    def __init__(self, message: str, response: httpx2.Response) -> None:
+        super().__init__(message)
+        self.response = response
+
+
+class _BoundedStream(httpx2.AsyncByteStream):
+    """A response's bytes, unpacked, up to a bound on both sides of the packing; more raises _CutAnswerError."""
+
+    def __init__(self, response: httpx2.Response, stream: httpx2.AsyncByteStream, bytes_max: int) -> None:
+        self._response = response
         self._stream = stream
         self._bytes_max = bytes_max
+        self._coding = response.headers.pop("content-encoding", "").strip().lower()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        seen = 0
-        async for part in self._stream:
-            seen += len(part)
-            if seen > self._bytes_max:
-                raise httpx2.ReadError(f"the answer is larger than {self._bytes_max} bytes")
-            yield part
+        parts_of = _parts_unpacked if self._coding in UNPACKED_CODINGS else _parts
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib, as its first bytes say
+        arrived = unpacked = 0
+        try:
+            async for part in self._stream:
+                arrived += len(part)
+                for piece in parts_of(part, unpacker):
+                    unpacked += len(piece)
+                    self._check_size(max(arrived, unpacked))
+                    yield piece
+                    await asyncio.sleep(0)  # a little that is packed may be a lot to read: others have their turn
+                self._check_size(arrived)
+        except zlib.error as error:
+            raise _CutAnswerError(f"the answer is no {self._coding} ({error})", self._response) from None
+
+    def _check_size(self, size: int) -> None:
+        if size > self._bytes_max:
+            raise _CutAnswerError(f"the answer is larger than {self._bytes_max} bytes", self._response)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
 
 
+def _parts(part: bytes, _: Any) -> Iterator[bytes]:
+    yield part
+
+
+def _parts_unpacked(part: bytes, unpacker: Any) -> Iterator[bytes]:
+    piece = unpacker.decompress(part, UNPACKED_BYTES_AT_ONCE)
+    while piece:
+        yield piece
+        piece = unpacker.decompress(unpacker.unconsumed_tail, UNPACKED_BYTES_AT_ONCE)
+
+
 def _http_client(timeout_seconds: float, answer_bytes_max: int, *, is_loopback: bool) -> httpx2.AsyncClient:
     async def bound(response: httpx2.Response) -> None:
+        response.encoding = "utf-8-sig"  # as JSON and event streams are; what a header calls it may be no charset
         if isinstance(response.stream, httpx2.AsyncByteStream):
-            response.stream = _BoundedStream(response.stream, answer_bytes_max)
+            response.stream = _BoundedStream(response, response.stream, answer_bytes_max)
 
     return httpx2.AsyncClient(
         timeout=httpx2.Timeout(timeout_seconds, connect=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds)),
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
-        headers={"Accept-Encoding": "identity"},  # so that the bound on bytes is one on text
+        headers={"Accept-Encoding": "identity"},
         follow_redirects=False,  # a redirect followed is a request sent twice
         trust_env=not is_loopback,
         event_hooks={"response": [bound]},
@@ -416,7 +540,7 @@ async def _note_generation_id(
     received: _Received, generation_id: str | None, on_generation_id: Callable[[str], Awaitable[None]]
 ) -> None:
     """Failing to store the id early must not lose the answer, which carries it too."""
-    if received.generation_id is not None or not generation_id:
+    if received.generation_id is not None or not _is_generation_id(generation_id):
         return
     received.generation_id = generation_id
     try:
@@ -426,10 +550,13 @@ async def _note_generation_id(
         logger.warning("generation id not stored early", generation_id=generation_id, error=type(error).__name__)
 
 
-def _take_refusal(received: _Received, error: openai.APIStatusError) -> None:
-    response = error.response
-    received.http_status, received.headers, received.text = response.status_code, response.headers, response.text
-    received.generation_id = response.headers.get(GENERATION_ID_HEADER) or None
+def _is_generation_id(text: str | None) -> TypeGuard[str]:
+    """Something to ask by: an address holds no megabyte, and the database no NUL."""
+    return text is not None and 0 < len(text) < NAME_CHARACTERS_MAX and text.isprintable()
+
+
+def _take_head(received: _Received, response: httpx2.Response) -> None:
+    received.http_status, received.headers = response.status_code, response.headers
 
 
 def _is_event_stream(response: httpx2.Response) -> bool:
@@ -442,6 +569,19 @@ def _meaning_of(error: type[BaseException]) -> type[PipelineError]:
 
 def _nothing_was_sent(error: Exception) -> bool:
     return isinstance(error, NOTHING_SENT) or isinstance(error.__cause__, NOTHING_SENT)
+
+
+def _is_permanent(received: _Received, reading: _Reading) -> bool:
+    is_request_refused = received.is_refused_before_it_began and received.http_status != 429
+    return is_request_refused or bool(reading.error_codes & _PERMANENT_CODES)
+
+
+def _is_unbilled(received: _Received, look_up: _LookUp) -> bool:
+    """Whether a refusal without a figure is evidence. One that may have come after the generation is where all of it
+    is read and there is no generation by its id; that nobody could say is none."""
+    if received.is_refused_before_it_began:
+        return True
+    return received.ended_early is None and (received.generation_id is None or look_up.is_absent)
 
 
 def _is_free(usage: Usage) -> bool:
@@ -487,6 +627,6 @@ def _seconds_until(date: str, now: str | None) -> float | None:
 def _http_date(text: str | None) -> datetime | None:
     try:
         date = parsedate_to_datetime(text or "")
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):  # such as a time zone further away than any
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -2,7 +2,8 @@
 
 Layout: ``OUTPUT/DOMAIN/WORKFLOW/SLUG.html`` (and ``.md``), with ``index.html``, ``sitemap.xml``, ``feed.xml`` and
 ``manifest.json`` beside the articles, and ``OUTPUT/index.html`` over all sites. Names come from ids, slugs and the
-domain only. Each file is written whole or not at all; a lock per folder lets several publishers work at once.
+domain only. Each file is written whole or not at all; a lock per folder lets several publishers work at once, and
+whoever holds it asks first whether the publication is still its own to carry out.
 """
 
 import asyncio
@@ -11,9 +12,11 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID
 
 from domain import publication_feed, publication_site
@@ -33,7 +36,10 @@ MANIFEST_FILE = "manifest.json"
 NAME_CHARACTERS_MAX = 40
 DOMAIN_CHARACTERS_MAX = 120
 LOCK_TIMEOUT_SECONDS = 30.0
+LOCK_TRIED_EVERY_SECONDS = 0.05
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+
+ResultT = TypeVar("ResultT")
 
 
 class _RefusedError(Exception):
@@ -46,31 +52,28 @@ class FilesPublisher:
     def __init__(self, output_dir: Path | str) -> None:
         self._output_dir = Path(output_dir)
 
-    async def publish(
-        self,
-        request: PublicationRequest,
-        record: PublicationRecord | None = None,  # noqa: ARG002 -- a folder needs no memory but its manifest
-    ) -> PublicationResult:
-        """Writes the article's files. The same again is UNCHANGED; whatever hinders is FAILED with the reason."""
-        return await self._result_of(self._publish, request)
+    async def publish(self, request: PublicationRequest, record: PublicationRecord | None = None) -> PublicationResult:
+        """Writes the article's files. The same again is UNCHANGED; whatever hinders is FAILED with the reason. A folder
+        needs no memory but its manifest: the record is only asked whose turn it is. Without one it is everybody's.
+
+        Raises ClaimLostError when it is another attempt's turn, ProviderUnavailableError while another publisher holds
+        the folder: one that was stopped in the middle, until it goes on or ends.
+        """
+        return await self._result_of(self._publish(request, record))
 
     async def relink(self, request: PublicationRequest, record: PublicationRecord | None = None) -> PublicationResult:
         """Links are drawn anew by writing the page again."""
         return await self.publish(request, record)
 
     async def unpublish(
-        self,
-        request: PublicationRequest,
-        record: PublicationRecord | None = None,  # noqa: ARG002 -- as above
+        self, request: PublicationRequest, record: PublicationRecord | None = None
     ) -> PublicationResult:
         """Removes the article's files, if it wrote them, and its line in the manifest; ``finish`` does the rest."""
-        return await self._result_of(self._unpublish, request)
+        return await self._result_of(self._unpublish(request, record))
 
-    async def _result_of(
-        self, work: Callable[[PublicationRequest], PublicationResult], request: PublicationRequest
-    ) -> PublicationResult:
+    async def _result_of(self, work: Awaitable[PublicationResult]) -> PublicationResult:
         try:
-            return await asyncio.to_thread(work, request)
+            return await work
         except _RefusedError as error:
             return PublicationResult(state=PublicationState.FAILED, reason=str(error))
         except OSError as error:
@@ -83,7 +86,7 @@ class FilesPublisher:
         ProviderUnavailableError when it can't be written now.
         """
         try:
-            return await asyncio.to_thread(self._finish, workflow_id, site)
+            return await self._finish(workflow_id, site)
         except _RefusedError as error:
             raise ConfigurationError(str(error)) from error
         except OSError as error:
@@ -92,69 +95,95 @@ class FilesPublisher:
     def _reason(self, error: OSError) -> str:
         return f"can't write {error.filename or self._output_dir}: {error.strerror}; mend that and retry"
 
-    def _publish(self, request: PublicationRequest) -> PublicationResult:
+    async def _publish(self, request: PublicationRequest, record: PublicationRecord | None) -> PublicationResult:
         _check(request)
-        folder = self._site_folder(request.domain, request.workflow_name, request.workflow_id)
-        with _locked(folder):
-            manifest = _manifest_in(folder) or publication_site.manifest_of_request(request)
-            page_path = _inside(folder, f"{request.slug}.html")
-            _check_owner(request, manifest, page_path)
-            earlier = manifest.entry(request.article_id)
-            entry = publication_site.manifest_entry(request, earlier)
-            files = {
-                page_path: publication_site.render_page(request, entry.dates),
-                _inside(folder, f"{request.slug}.md"): publication_site.render_markdown(request, entry.dates),
-            }
-            changed = [_write_when_other(path, text) for path, text in files.items()]
-            if entry != earlier:
-                changed.append(_store_manifest(folder, manifest.with_entry(entry)))
-            state = PublicationState.PUBLISHED if any(changed) else PublicationState.UNCHANGED
-            external_id = str(page_path.relative_to(self._output_dir.resolve()))
-            return PublicationResult(state=state, external_id=external_id, url=page_path.as_uri())
+        folder = await asyncio.to_thread(self._folder_of, request)
+        async with _locked(folder):
+            if record is not None:
+                await record.check()
+            return await _to_its_end(_write_article, request, folder)
 
-    def _unpublish(self, request: PublicationRequest) -> PublicationResult:
-        folder = self._site_folder(request.domain, request.workflow_name, request.workflow_id)
-        gone = PublicationResult(state=PublicationState.UNPUBLISHED, reason="it was no longer there")
-        if not folder.exists():
-            return gone
-        with _locked(folder):
-            manifest = _manifest_in(folder) or publication_site.manifest_of_request(request)
-            page_path = _inside(folder, f"{request.slug}.html")
-            _check_owner(request, manifest, page_path)
-            stood = page_path.exists()
-            for path in (page_path, _inside(folder, f"{request.slug}.md")):
-                path.unlink(missing_ok=True)
-            _sync_folder(folder)
-            _store_manifest(folder, manifest.without_entry(request.article_id))
-        return PublicationResult(state=PublicationState.UNPUBLISHED) if stood else gone
+    async def _unpublish(self, request: PublicationRequest, record: PublicationRecord | None) -> PublicationResult:
+        folder = await asyncio.to_thread(self._folder_of, request)
+        if not await asyncio.to_thread(folder.exists):
+            return _gone()
+        async with _locked(folder):
+            if record is not None:
+                await record.check()
+            return await _to_its_end(_remove_article, request, folder)
 
-    def _finish(self, workflow_id: UUID, site: SiteDescription) -> str:
-        folder = self._site_folder(site.domain, site.workflow_name, workflow_id)
-        with _locked(folder):
-            manifest = publication_site.manifest_of_site(workflow_id, site, _manifest_in(folder))
-            _store_manifest(folder, manifest)
-            _write_when_other(folder / "index.html", publication_site.render_index(manifest))
-            _write_when_other(folder / "sitemap.xml", publication_site.render_sitemap(manifest))
-            _write_or_remove(folder / publication_site.FEED_FILE, publication_feed.render_feed(manifest))
-        self._write_overview()
+    async def _finish(self, workflow_id: UUID, site: SiteDescription) -> str:
+        folder = await asyncio.to_thread(self._site_folder, site.domain, site.workflow_name, workflow_id)
+        async with _locked(folder):
+            await _to_its_end(_write_lists, workflow_id, site, folder)
+        root = folder.parents[1]
+        async with _locked(root):
+            await _to_its_end(_write_overview, root)
         return str(folder / "index.html")
 
-    def _write_overview(self) -> None:
-        root = self._output_dir.resolve()
-        with _locked(root):
-            sites = [
-                (str(path.parent.relative_to(root)), manifest)
-                for path in sorted(root.glob(f"*/*/{MANIFEST_FILE}"))
-                if (manifest := _readable_manifest_in(path.parent)) and manifest.articles
-            ]
-            sites.sort(key=lambda site: (site[1].organization_name.casefold(), site[0]))
-            _write_when_other(root / "index.html", publication_site.render_overview(sites))
+    def _folder_of(self, request: PublicationRequest) -> Path:
+        return self._site_folder(request.domain, request.workflow_name, request.workflow_id)
 
     def _site_folder(self, domain: str, workflow_name: str, workflow_id: UUID) -> Path:
         """DOMAIN/NAME-ID: names are for people, the start of the id keeps workflows apart."""
         safe_domain = re.sub(r"[^a-z0-9.-]+", "-", domain.lower()).strip(".-")[:DOMAIN_CHARACTERS_MAX] or "site"
         name = slug_of(workflow_name)[:NAME_CHARACTERS_MAX].rstrip("-")
         return _inside(self._output_dir.resolve(), safe_domain, f"{name}-{workflow_id.hex[:8]}")
+
+
+# In a thread, under the folder's lock
+
+
+def _write_article(request: PublicationRequest, folder: Path) -> PublicationResult:
+    manifest = _manifest_in(folder) or publication_site.manifest_of_request(request)
+    page_path = _inside(folder, f"{request.slug}.html")
+    _check_owner(request, manifest, page_path)
+    earlier = manifest.entry(request.article_id)
+    entry = publication_site.manifest_entry(request, earlier)
+    files = {
+        page_path: publication_site.render_page(request, entry.dates),
+        _inside(folder, f"{request.slug}.md"): publication_site.render_markdown(request, entry.dates),
+    }
+    changed = [_write_when_other(path, text) for path, text in files.items()]
+    if entry != earlier:
+        changed.append(_store_manifest(folder, manifest.with_entry(entry)))
+    state = PublicationState.PUBLISHED if any(changed) else PublicationState.UNCHANGED
+    external_id = str(page_path.relative_to(folder.parents[1]))
+    return PublicationResult(state=state, external_id=external_id, url=page_path.as_uri())
+
+
+def _remove_article(request: PublicationRequest, folder: Path) -> PublicationResult:
+    manifest = _manifest_in(folder) or publication_site.manifest_of_request(request)
+    page_path = _inside(folder, f"{request.slug}.html")
+    _check_owner(request, manifest, page_path)
+    stood = page_path.exists()
+    for path in (page_path, _inside(folder, f"{request.slug}.md")):
+        path.unlink(missing_ok=True)
+    _sync_folder(folder)
+    _store_manifest(folder, manifest.without_entry(request.article_id))
+    return PublicationResult(state=PublicationState.UNPUBLISHED) if stood else _gone()
+
+
+def _gone() -> PublicationResult:
+    return PublicationResult(state=PublicationState.UNPUBLISHED, reason="it was no longer there")
+
+
+def _write_lists(workflow_id: UUID, site: SiteDescription, folder: Path) -> None:
+    manifest = publication_site.manifest_of_site(workflow_id, site, _manifest_in(folder))
+    _store_manifest(folder, manifest)
+    _write_when_other(folder / "index.html", publication_site.render_index(manifest))
+    _write_when_other(folder / "sitemap.xml", publication_site.render_sitemap(manifest))
+    _write_or_remove(folder / publication_site.FEED_FILE, publication_feed.render_feed(manifest))
+
+
+def _write_overview(root: Path) -> None:
+    sites = [
+        (str(path.parent.relative_to(root)), manifest)
+        for path in sorted(root.glob(f"*/*/{MANIFEST_FILE}"))
+        if (manifest := _readable_manifest_in(path.parent)) and manifest.articles
+    ]
+    sites.sort(key=lambda site: (site[1].organization_name.casefold(), site[0]))
+    _write_when_other(root / "index.html", publication_site.render_overview(sites))
 
 
 def _check(request: PublicationRequest) -> None:
@@ -253,28 +282,54 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock file; the operating system lets go of it when the process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+# Locks
+
+
+class _FolderLock:
+    """A folder's lock file; the operating system lets go of it when the process ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._descriptor: int | None = None
+
+    def take(self) -> bool:
+        """Whether nobody else holds it. Raises OSError when the folder can't be made or written to."""
+        if self._descriptor is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._descriptor = os.open(self._folder / LOCK_FILE, flags, 0o666)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+
+@asynccontextmanager
+async def _locked(folder: Path) -> AsyncIterator[None]:
+    """Waits without a thread: those that wait must not keep the one from working that holds the lock."""
+    lock, deadline = _FolderLock(folder), time.monotonic() + LOCK_TIMEOUT_SECONDS
     try:
-        _wait_for_lock(descriptor, folder)
+        while not await _to_its_end(lock.take):
+            if time.monotonic() > deadline:
+                raise ProviderUnavailableError(f"another publisher has held {folder} for {LOCK_TIMEOUT_SECONDS:.0f} s")
+            await asyncio.sleep(LOCK_TRIED_EVERY_SECONDS)
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
-def _wait_for_lock(descriptor: int, folder: Path) -> None:
-    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise _RefusedError(
-                    f"another publisher has held {folder} for {LOCK_TIMEOUT_SECONDS:.0f} s: retry"
-                ) from None
-            time.sleep(0.05)
-        else:
-            return
+async def _to_its_end(work: Callable[..., ResultT], *facts: object) -> ResultT:
+    """In a thread, which nothing can stop: a cancellation waits for its end, so that the lock outlives it."""
+    future = asyncio.get_running_loop().run_in_executor(None, partial(work, *facts))
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
+        raise

@@ -15,6 +15,7 @@ import httpx2
 import pytest
 from aiohttp import web
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from domain.errors import ConfigurationError
 from domain.keyword_data import (
@@ -26,8 +27,10 @@ from domain.keyword_data import (
     site_request,
 )
 from domain.spend import NotBilled, ProviderAnswer, ProviderRequest, UnknownOutcome
+from providers import keyword_data
 from providers.keyword_data import NOTHING_SENT, KeywordData
 from sandbox.server import RunningSandbox, start_sandbox_server
+from tests.integration.event_loop import STALL_SECONDS_MAX, largest_stall
 
 LOGIN, PASSWORD = "someone@company.example", "p4ssw0rd-of-the-account"
 TOKEN = base64.b64encode(f"{LOGIN}:{PASSWORD}".encode()).decode()
@@ -261,6 +264,28 @@ async def test_time_outs_drops_and_floods_are_unknown(provider: Provider) -> Non
     assert "0.3 s" in late.reason
     assert "larger than 1000 bytes" in flooded.reason
     assert len(provider.seen) == 4
+
+
+async def test_reading_a_large_answer_leaves_the_others_their_turn(provider: Provider) -> None:
+    provider.text = envelope(result=[{"items": [""] * 1_900_000}])
+    async with largest_stall() as stalls:
+        assert isinstance(await asked(provider.url), ProviderAnswer)
+    assert stalls[0] < STALL_SECONDS_MAX
+
+
+async def test_a_mistake_in_reading_an_answer_is_unknown_and_told(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(_text: str) -> None:
+        raise ZeroDivisionError(f"by {PASSWORD}")
+
+    monkeypatch.setattr(keyword_data, "read_reply", mistaken)
+    provider.text = envelope()
+    with capture_logs() as logs:
+        outcome = await asked(provider.url)
+    assert isinstance(outcome, UnknownOutcome)
+    assert (outcome.http_status, outcome.reason) == (200, "HTTP 200: reading the answer failed with ZeroDivisionError")
+    assert [(line["log_level"], line["error"]) for line in logs] == [("error", "ZeroDivisionError: by [key]")]
 
 
 async def test_where_nobody_listens_nothing_was_billed(unused_tcp_port: int) -> None:

@@ -1,8 +1,10 @@
 """The language model's client against a real HTTP server: every outcome, exact figures, one request and no more."""
 
 import asyncio
+import gzip
 import json
 import logging
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,12 +15,15 @@ from uuid import UUID, uuid4
 import pytest
 from aiohttp import web
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from domain.errors import BadInputError, ConfigurationError, ProviderUnavailableError, RateLimitedError
 from domain.language import Route, answer_object, chat_request
 from domain.spend import NotBilled, ProviderAnswer, UnknownOutcome
-from providers.chat_answers import parse_json
+from providers import language_model
+from providers.chat_answers import ChatStream, parse_json
 from providers.language_model import LanguageModel
+from tests.integration.event_loop import STALL_SECONDS_MAX, largest_stall
 
 KEY = "sk-test-canary-0123456789abcdef"
 BODY = '{"model": "perplexity/sonar",  "messages":[{"role":"user","content":"Grüße ☃"}], "temperature": 0.30}'
@@ -47,14 +52,17 @@ class Provider:
     models: tuple[int, str] = (200, '{"data": [{"id": "perplexity/sonar"}, {"id": "openai/gpt-4o-mini"}]}')
     posts: list[Seen] = field(default_factory=list)
     look_ups: list[str] = field(default_factory=list)
+    look_up: Respond | None = None
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         self.posts.append(Seen(request.path, request.headers.copy(), await request.read()))
         assert self.respond is not None
         return await self.respond(request)
 
-    async def generation(self, request: web.Request) -> web.Response:
+    async def generation(self, request: web.Request) -> web.StreamResponse:
         self.look_ups.append(request.query["id"])
+        if self.look_up is not None:
+            return await self.look_up(request)
         status, text = self.generations.pop(0) if len(self.generations) > 1 else self.generations[0]
         return web.Response(status=status, text=text, content_type="application/json")
 
@@ -488,6 +496,77 @@ async def test_a_server_error_after_the_generation_began_is_looked_up(provider: 
     assert answer.usage.cost_usd == Decimal("0.00042")
 
 
+NO_SUCH_GENERATION = (404, '{"error": {"message": "not found", "code": 404}}')
+NO_FIGURE_YET = (200, '{"data": {"id": "gen-7", "total_cost": null}}')
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [(500, "oops")],
+        [(429, "{}")],
+        [(401, "{}")],
+        [NO_FIGURE_YET],
+        [(200, "{}")],
+        [(200, "<html>")],
+        [NO_SUCH_GENERATION, NO_SUCH_GENERATION, (500, "oops")],
+        [(500, "oops"), NO_SUCH_GENERATION],
+        [NO_FIGURE_YET, NO_SUCH_GENERATION],
+    ],
+)
+async def test_a_server_error_of_a_generation_nobody_can_speak_for_is_unknown(
+    provider: Provider, model: LanguageModel, told: list[tuple[int, str]]
+) -> None:
+    provider.generations = told
+    provider.respond = answering(502, '{"error": {"message": "late"}}', {"X-Generation-Id": "gen-7"})
+    call = Call()
+
+    outcome = await call.by(model)
+
+    assert isinstance(outcome, UnknownOutcome)
+    assert outcome.http_status == 502
+    assert outcome.reason == "HTTP 502: late: the provider gave no clear word on what it cost"
+    assert "late" in (outcome.body or "")
+    assert provider.look_ups == ["gen-7"] * 3
+    assert call.generation_ids == ["gen-7"], "the reconciler asks again, by the id"
+
+
+async def test_a_server_error_whose_look_up_hangs_is_unknown(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(language_model, "LOOK_UP_TIMEOUT_SECONDS", 0.05)
+    model = client_of(provider, look_up_attempts=1)
+
+    async def hanging(_request: web.Request) -> web.Response:
+        await asyncio.sleep(5)
+        return web.Response()
+
+    provider.look_up = hanging
+    provider.respond = answering(503, "{}", {"X-Generation-Id": "gen-7"})
+    try:
+        assert isinstance(await Call().by(model), UnknownOutcome)
+    finally:
+        await model.close()
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Generation-Id": "gen-7"}], ids=["no id", "no such generation"])
+async def test_a_server_error_without_a_generation_is_not_billed(
+    provider: Provider, model: LanguageModel, headers: dict[str, str]
+) -> None:
+    provider.generations = [NO_SUCH_GENERATION]
+    provider.respond = answering(502, "{}", headers)
+
+    assert isinstance(await Call().by(model), NotBilled)
+    assert len(provider.look_ups) == (3 if headers else 0)
+
+
+async def test_a_look_up_that_says_nothing_was_charged_is_evidence(provider: Provider, model: LanguageModel) -> None:
+    provider.generations = [(200, '{"data": {"total_cost": 0}}')]
+    provider.respond = answering(502, "{}", {"X-Generation-Id": "gen-7"})
+
+    assert isinstance(await Call().by(model), NotBilled)
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
@@ -496,6 +575,14 @@ async def test_a_server_error_after_the_generation_began_is_looked_up(provider: 
         ({"retry-after-ms": "250", "Retry-After": "9"}, 0.25),
         ({"Retry-After": "-4"}, 0.0),
         ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "Mon, 01 Jan 2024 00:00:00 +99999999999999999999"}, None),
+        (
+            {
+                "Retry-After": "Sun, 06 Nov 1994 08:50:07 GMT",
+                "Date": "Mon, 01 Jan 2024 00:00:00 +99999999999999999999",
+            },
+            0.0,
+        ),
         ({"Retry-After": "nan"}, None),
         ({"Retry-After": "Sun, 06 Nov 1994 08:50:07 GMT", "Date": "Sun, 06 Nov 1994 08:49:37 GMT"}, 30.0),
         ({"Retry-After": "Sun, 06 Nov 1994 08:49:07 GMT", "Date": "Sun, 06 Nov 1994 08:49:37 GMT"}, 0.0),
@@ -589,6 +676,54 @@ async def test_a_cut_stream_is_unknown(
     assert isinstance(outcome, UnknownOutcome)
     assert provider.look_ups == ["gen-7"] * 3
     assert len(provider.posts) == 1
+
+
+FINISH_WITHOUT_USAGE = chunk(finish="stop", usage=None)
+ERROR_CHUNK = 'data: {"id": "gen-7", "error": {"code": 502, "message": "upstream"}, "choices": []}\n\n'
+
+
+@pytest.mark.parametrize("ends", ["cutting", "cleanly"])
+@pytest.mark.parametrize(
+    "last",
+    [(FINISH_WITHOUT_USAGE,), (ERROR_CHUNK,), (FINISH_WITHOUT_USAGE, DONE), (chunk("b"), DONE)],
+    ids=["finish", "error", "finish and done", "done"],
+)
+async def test_a_running_usage_is_no_figure_however_the_stream_ends(
+    provider: Provider, model: LanguageModel, last: tuple[str, ...], ends: str
+) -> None:
+    provider.respond = streaming(chunk("a", usage=RUNNING_USAGE), *last, ends=ends, pause_seconds=0.02)
+
+    outcome = await Call().by(model)
+
+    assert isinstance(outcome, UnknownOutcome)
+    assert provider.look_ups == ["gen-7"] * 3
+    kept = json.loads(outcome.body or "")
+    assert kept["running_usage"] == RUNNING_USAGE
+    assert "usage" not in kept
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        (chunk(finish="stop", usage=json.loads(USAGE)),),
+        (FINISH_WITHOUT_USAGE, USAGE_CHUNK),
+        (ERROR_CHUNK, USAGE_CHUNK),
+        (FINISH_WITHOUT_USAGE, USAGE_CHUNK, chunk(usage=None), DONE),
+        (USAGE_CHUNK, DONE),
+    ],
+    ids=["with the end", "after the end", "after an error", "before an empty chunk", "before done"],
+)
+async def test_the_usage_at_the_end_is_the_final_one(
+    provider: Provider, model: LanguageModel, last: tuple[str, ...]
+) -> None:
+    provider.respond = streaming(chunk("a", usage=RUNNING_USAGE), *last, ends="cutting", pause_seconds=0.02)
+
+    answer = await Call().by(model)
+
+    assert isinstance(answer, ProviderAnswer)
+    assert answer.usage is not None
+    assert answer.usage.cost_usd == Decimal("0.000123457")
+    assert provider.look_ups == []
 
 
 async def test_a_cut_stream_is_booked_at_the_figure_looked_up(provider: Provider, model: LanguageModel) -> None:
@@ -740,6 +875,278 @@ async def test_many_calls_at_once_share_the_client(provider: Provider, model: La
     assert sent == {call.attempt_id for call in calls}
 
 
+# Answers written to do harm
+
+
+def raw(status: int, body: bytes, **headers: str) -> Respond:
+    async def respond(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, body=body, headers={"Content-Type": "application/json"} | headers)
+
+    return respond
+
+
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+def with_field(text: str, name: str, value: str) -> str:
+    return f'{text.rstrip()[:-1]}, "{name}": {value}}}'
+
+
+@pytest.mark.parametrize("depth", [300, 900])
+@pytest.mark.parametrize("name", ["x", "model", "id", "citations", "error"])
+@pytest.mark.parametrize("in_a_stream", [False, True])
+async def test_a_field_however_deep_does_not_lose_the_answer(
+    provider: Provider, model: LanguageModel, depth: int, name: str, in_a_stream: bool
+) -> None:
+    last = with_field(USAGE_CHUNK.removeprefix("data: "), name, nested(depth))
+    provider.respond = (
+        streaming(chunk("hello", finish="stop"), f"data: {last}\n\n", DONE)
+        if in_a_stream
+        else answering(200, with_field(completion(), name, nested(depth)))
+    )
+
+    answer = await Call().by(model)
+
+    assert isinstance(answer, ProviderAnswer)
+    assert answer.usage is not None
+    assert answer.usage.cost_usd == Decimal("0.000123457")
+    assert len(answer.model) <= 200
+    assert nested(depth) in answer.body
+
+
+@pytest.mark.parametrize("error", ['{"message": %s}', '{"code": %s, "type": %s}', "%s"])
+async def test_an_error_however_deep_is_told(provider: Provider, model: LanguageModel, error: str) -> None:
+    provider.respond = answering(429, f'{{"error": {error.replace("%s", nested(900))}}}')
+
+    outcome = await Call().by(model)
+
+    assert isinstance(outcome, NotBilled)
+    assert outcome.reason.startswith("HTTP 429: ")
+
+
+@pytest.mark.parametrize("depth", [3000, 100_000])
+async def test_what_is_too_deep_to_read_is_kept_as_it_came(
+    provider: Provider, model: LanguageModel, depth: int
+) -> None:
+    text = with_field(completion(), "x", nested(depth))
+    provider.respond = answering(200, text)
+
+    outcome = await Call().by(model)
+
+    assert isinstance(outcome, UnknownOutcome)
+    assert outcome.body == text
+
+
+CHARSETS = ["hex", "base64", "zlib", "rot13", "idna", "undefined", "utf-16", "unicode_escape", "no-such", "utf-7"]
+
+
+@pytest.mark.parametrize("charset", CHARSETS)
+async def test_an_answer_is_utf_8_whatever_its_header_says(
+    provider: Provider, model: LanguageModel, charset: str
+) -> None:
+    answers = []
+    for text in (completion(greeting="Grüße ☃"), "\ufeff" + completion(greeting="Grüße ☃")):
+        provider.respond = raw(200, text.encode(), **{"Content-Type": f"application/json; charset={charset}"})
+        answers.append(await Call().by(model))
+    headers = {"Content-Type": f"text/event-stream; charset={charset}"}
+    events = (chunk("Grüße ☃", finish="stop"), USAGE_CHUNK, DONE)
+    provider.respond = streaming(*events, headers=headers)
+    answers.append(await Call().by(model))
+    provider.respond = raw(429, b'{"error": {"message": "slow down"}}', **headers)
+    refused = await Call().by(model)
+
+    for answer in answers:
+        assert isinstance(answer, ProviderAnswer)
+        assert "Grüße ☃" in answer.body
+    assert isinstance(refused, NotBilled)
+    assert refused.reason == "HTTP 429: slow down"
+
+
+async def test_bytes_that_are_no_text_do_not_lose_the_answer(provider: Provider, model: LanguageModel) -> None:
+    provider.respond = raw(200, completion(content="@").encode().replace(b"@", b"\xff\xfe"))
+
+    answer = await Call().by(model)
+
+    assert isinstance(answer, ProviderAnswer)
+    assert "\ufffd" in answer.body
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate"])
+@pytest.mark.parametrize("status", [200, 429])
+async def test_a_packed_answer_that_nobody_asked_for_is_unpacked(
+    provider: Provider, model: LanguageModel, coding: str, status: int
+) -> None:
+    pack = zlib.compress if coding == "deflate" else gzip.compress
+    provider.respond = raw(status, pack(completion(filler="x" * 300_000).encode()), **{"Content-Encoding": coding})
+
+    answer = await Call().by(model)
+
+    assert isinstance(answer, ProviderAnswer)
+    assert answer.http_status == status
+    assert provider.posts[0].headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("body", [b"{}", gzip.compress(b"{" * 1000)[:-30], b""])
+async def test_what_can_not_be_unpacked_is_unknown(provider: Provider, model: LanguageModel, body: bytes) -> None:
+    provider.respond = raw(200, body, **{"Content-Encoding": "gzip", "X-Generation-Id": "gen-7"})
+
+    assert isinstance(await Call().by(model), UnknownOutcome)
+    assert provider.look_ups == ["gen-7"] * 3
+
+
+BOMB = gzip.compress(b'{"x":"' + b"a" * 100_000_000 + b'"}', 9)
+BOMB_OF_EVENTS = gzip.compress(chunk("a").encode() * 400_000, 9)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "bomb", "content_type"),
+    [
+        (200, UnknownOutcome, BOMB, "application/json"),
+        (200, UnknownOutcome, BOMB_OF_EVENTS, "text/event-stream"),
+        (429, NotBilled, BOMB, "application/json"),
+        (503, UnknownOutcome, BOMB, "application/json"),
+    ],
+)
+async def test_a_packed_answer_is_bounded_by_what_it_unpacks_to(
+    provider: Provider, model: LanguageModel, status: int, kind: type, bomb: bytes, content_type: str
+) -> None:
+    provider.respond = raw(status, bomb, **{"Content-Encoding": "gzip", "Content-Type": content_type})
+
+    async with largest_stall() as stalls:
+        outcome = await Call().by(model)
+
+    assert isinstance(outcome, kind)
+    assert isinstance(outcome, UnknownOutcome | NotBilled)
+    assert "larger than 2000000 bytes" in outcome.reason
+    assert outcome.http_status == status
+    assert stalls[0] < STALL_SECONDS_MAX
+
+
+async def test_what_follows_a_packed_answer_is_bounded_too(provider: Provider) -> None:
+    model = client_of(provider, answer_bytes_max=50_000)
+    provider.respond = raw(200, gzip.compress(b"{}") + b"\0" * 500_000, **{"Content-Encoding": "gzip"})
+    try:
+        outcome = await Call().by(model)
+    finally:
+        await model.close()
+
+    assert isinstance(outcome, UnknownOutcome)
+    assert "larger than 50000 bytes" in outcome.reason
+
+
+@pytest.mark.parametrize("in_a_stream", [False, True])
+async def test_reading_a_large_answer_leaves_the_others_their_turn(
+    provider: Provider, model: LanguageModel, in_a_stream: bool
+) -> None:
+    text = with_field(completion(), "x", f"[{'0,' * 600_000}0]")
+    provider.respond = streaming(f"data: {text}\n\n", DONE) if in_a_stream else answering(200, text)
+
+    async with largest_stall() as stalls:
+        outcome = await Call().by(model)
+
+    assert isinstance(outcome, ProviderAnswer)
+    assert stalls[0] < STALL_SECONDS_MAX
+
+
+async def test_a_look_up_is_bounded_and_read_as_an_answer_is(provider: Provider, model: LanguageModel) -> None:
+    bodies = [(BOMB, "gzip", "utf-8"), (GENERATION.encode(), "identity", "hex")]
+
+    async def respond(_request: web.Request) -> web.Response:
+        body, coding, charset = bodies.pop(0)
+        headers = {"Content-Encoding": coding, "Content-Type": f"application/json; charset={charset}"}
+        return web.Response(body=body, headers=headers)
+
+    provider.look_up = respond
+
+    async with largest_stall() as stalls:
+        usage = await model.look_up_cost("gen-7")
+
+    assert usage is not None
+    assert usage.cost_usd == Decimal("0.00042")
+    assert stalls[0] < STALL_SECONDS_MAX
+
+
+async def test_the_id_in_an_answers_body_is_one_to_ask_by(provider: Provider, model: LanguageModel) -> None:
+    provider.generations = [(200, GENERATION)]
+    provider.respond = answering(200, completion(usage=None))
+    call = Call()
+
+    answer = await call.by(model)
+
+    assert isinstance(answer, ProviderAnswer)
+    assert (answer.generation_id, call.generation_ids) == ("gen-7", ["gen-7"])
+    assert answer.usage is not None
+    assert answer.usage.cost_usd == Decimal("0.00042")
+
+
+@pytest.mark.parametrize("identifier", ["g" * 70_000, "\x00", "\ud800", "", 7, [], {"a": 1}])
+async def test_an_id_that_is_none_is_not_asked_by(provider: Provider, model: LanguageModel, identifier: Any) -> None:
+    provider.respond = streaming(f"data: {json.dumps({'id': identifier, 'choices': []})}\n\n")
+    call = Call()
+
+    assert isinstance(await call.by(model), UnknownOutcome)
+    assert (call.generation_ids, provider.look_ups) == ([], [])
+
+
+# Our own mistakes
+
+
+async def test_a_mistake_in_reading_an_answer_is_unknown_and_told(
+    provider: Provider, model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(_answer: Any) -> None:
+        raise ZeroDivisionError(f"by {KEY}")
+
+    monkeypatch.setattr(language_model, "usage_of", mistaken)
+    provider.respond = answering(200, completion())
+
+    with capture_logs() as logs:
+        outcome = await Call().by(model)
+
+    assert isinstance(outcome, UnknownOutcome)
+    assert (outcome.http_status, outcome.reason) == (200, "HTTP 200: reading the answer failed with ZeroDivisionError")
+    [logged] = [line for line in logs if line["log_level"] == "error"]
+    assert logged["error"] == "ZeroDivisionError: by [key]"
+    assert "test_language_model.py:" in logged["place"]
+
+
+async def test_a_mistake_in_receiving_an_answer_leaves_what_arrived_to_be_judged(
+    provider: Provider, model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = ChatStream.add
+
+    def mistaken(stream: ChatStream, data: str) -> None:
+        if "second" in data:
+            raise ZeroDivisionError
+        add(stream, data)
+
+    monkeypatch.setattr(ChatStream, "add", mistaken)
+    provider.generations = [(200, GENERATION)]
+    provider.respond = streaming(chunk("first"), chunk("second", finish="stop"), USAGE_CHUNK, DONE)
+
+    with capture_logs() as logs:
+        answer = await Call().by(model)
+
+    assert isinstance(answer, ProviderAnswer)
+    assert "first" in answer.body
+    assert answer.usage is not None
+    assert answer.usage.cost_usd == Decimal("0.00042")
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["answer not read"]
+
+
+async def test_a_mistake_in_a_look_up_is_no_figure(
+    provider: Provider, model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(_generation: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(language_model, "looked_up_usage", mistaken)
+    provider.generations = [(200, GENERATION)]
+
+    assert await model.look_up_cost("gen-7") is None
+
+
 # Secrets
 
 
@@ -775,6 +1182,17 @@ async def test_a_look_up_with_the_accounts_own_key_adds_what_the_upstream_charge
 
     assert usage is not None
     assert usage.cost_usd == Decimal("0.0021")
+
+
+@pytest.mark.parametrize("upstream", ["null", '"x"', "-1", "[]"])
+@pytest.mark.parametrize("fee", ["0", "0.0001"])
+async def test_a_look_up_with_the_accounts_own_key_and_without_the_upstreams_charge_is_no_figure(
+    provider: Provider, model: LanguageModel, fee: str, upstream: str
+) -> None:
+    data = f'{{"total_cost": {fee}, "is_byok": true, "upstream_inference_cost": {upstream}, "tokens_prompt": 3}}'
+    provider.generations = [(200, f'{{"data": {data}}}')]
+
+    assert await model.look_up_cost("gen-1") is None
 
 
 @pytest.mark.parametrize("answer", [(200, "[]"), (200, "{"), (500, ""), (200, '{"data": {"total_cost": "x"}}')])

@@ -40,6 +40,16 @@ def test_what_is_written_is_json_to_others(value: Any) -> None:
     json.loads(json_text(value), parse_float=Decimal)
 
 
+@pytest.mark.parametrize("depth", [400, 900])
+def test_what_can_be_read_can_be_written_however_deep(depth: int) -> None:
+    for opened, closed in (("[", "]"), ('{"a": ', "}")):
+        text = (
+            f'{opened * depth}"é", 1.10{closed * depth}' if opened == "[" else f"{opened * depth}1.10{closed * depth}"
+        )
+
+        assert json_text(parse_json(text)) == text
+
+
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "{", "", "[" * 200_000])
 def test_what_is_no_json_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
@@ -71,6 +81,38 @@ def test_with_the_accounts_own_key_the_upstream_cost_is_added() -> None:
 
     assert usage is not None
     assert usage.cost_usd == Decimal("0.021")
+
+
+@pytest.mark.parametrize(
+    "upstream", ["", ', "cost_details": null', ', "cost_details": {"upstream_inference_cost": null}',
+                 ', "cost_details": {"upstream_inference_cost": -1}'],
+)  # fmt: skip
+@pytest.mark.parametrize("cost", ["0", "0.001", '{"total_cost": 0}'])
+@pytest.mark.parametrize("is_byok", ["true", "1", '"true"'])
+def test_with_the_accounts_own_key_a_fee_alone_is_no_cost(is_byok: str, cost: str, upstream: str) -> None:
+    facts = f'"cost": {cost}, "is_byok": {is_byok}{upstream}'
+
+    counted = usage_of(parse_json(f'{{"usage": {{"prompt_tokens": 31, "completion_tokens": 17, {facts}}}}}'))
+
+    assert counted == Usage(prompt_tokens=31, completion_tokens=17)
+    assert usage_of(parse_json(f'{{"usage": {{{facts}}}}}')) is None
+
+
+@pytest.mark.parametrize("is_byok", ["false", "null", "0"])
+def test_without_a_key_of_its_own_the_cost_is_the_cost(is_byok: str) -> None:
+    assert usage_of(parse_json(f'{{"usage": {{"cost": 0, "is_byok": {is_byok}}}}}')) == Usage(
+        prompt_tokens=0, completion_tokens=0, cost_usd=Decimal(0)
+    )
+
+
+def test_a_look_up_of_the_accounts_own_key_needs_the_upstreams_charge() -> None:
+    fee = {"total_cost": Decimal(0), "is_byok": True, "native_tokens_prompt": 31, "native_tokens_completion": 500}
+
+    assert looked_up_usage(fee) is None
+    assert looked_up_usage({**fee, "upstream_inference_cost": None}) is None
+    charged = looked_up_usage({**fee, "upstream_inference_cost": Decimal("0.02")})
+    assert charged is not None
+    assert charged.cost_usd == Decimal("0.02")
 
 
 def test_perplexity_gives_its_cost_in_parts() -> None:
@@ -139,6 +181,40 @@ def test_content_is_put_together_in_order(pieces: list[str]) -> None:
     (choice,) = stream.completion()["choices"]
     assert choice["message"]["content"] == "".join(pieces)
     assert stream.is_finished
+
+
+RUNNING, FINAL = {"completion_tokens": 1}, {"completion_tokens": 9}
+END = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    ("chunks", "final"),
+    [
+        ([{"usage": RUNNING}], None),
+        ([{"usage": RUNNING}, END], None),
+        ([{"usage": RUNNING}, {"error": "x"}], None),
+        ([{"usage": RUNNING}, {"choices": [{"error": "x"}]}], None),
+        ([{"usage": RUNNING}, END, {"usage": None}, "[DONE]"], None),
+        ([{"usage": RUNNING}, {}, "[DONE]"], None),
+        ([{"usage": RUNNING}, "{broken", "[DONE]"], None),
+        ([{"usage": RUNNING}, {"choices": [{"finish_reason": ["stop"]}], "usage": FINAL}], None),
+        ([{"usage": RUNNING}, {**END, "usage": FINAL}], FINAL),
+        ([{"usage": RUNNING}, END, {"usage": FINAL}], FINAL),
+        ([{"usage": RUNNING}, END, {"usage": FINAL}, {"choices": []}], FINAL),
+        ([{"usage": RUNNING}, {"error": "x", "usage": FINAL}], FINAL),
+        ([{"usage": RUNNING}, {"error": None, "usage": FINAL}], None),
+        ([{"usage": RUNNING}, {"usage": FINAL}, "[DONE]"], FINAL),
+    ],
+)
+def test_the_final_usage_is_that_at_the_end(chunks: list[Any], final: Any) -> None:
+    stream = ChatStream()
+    for chunk in chunks:
+        stream.add(chunk if isinstance(chunk, str) else json_text(chunk))
+
+    completion = stream.completion()
+
+    assert completion.get("usage") == final
+    assert ("running_usage" in completion) is (final is None)
 
 
 def test_refusals_annotations_and_parts_are_kept() -> None:
