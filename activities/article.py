@@ -30,6 +30,7 @@ from domain.verdict import AskAgain, Blocked, Completed, Level, Reason, Verdict,
 
 SOURCE_CHARACTERS_MAX = 200_000
 CAP_REACHED = "cap_reached"
+NOTHING_PLANNED = "nothing_planned"
 HUNDREDTH_OF_A_CENT = Decimal("0.0001")
 RESUMABLE_CODES = frozenset({CAP_REACHED, "provider_unavailable", "asks_used_up", "interrupted"})
 
@@ -481,7 +482,10 @@ class ArticleActivities:
 
 
 def judge_articles(rows: Sequence[ArticleRow], *, articles_min: int, accept_partial: bool) -> Verdict:
-    """Pass when all passed; warn when gates refused some and enough passed; block otherwise or when some can resume."""
+    """Pass when all passed; warn when gates refused some and enough passed; block otherwise or when some can resume.
+    Without a single article there is nothing to pass."""
+    if not rows:
+        return verdict_of([_nothing_planned()], {"articles_min": articles_min})
     passed = [row for row in rows if row.accepted_revision is not None]
     failed = [row for row in rows if row.accepted_revision is None]
     resumable = [row for row in failed if is_resumable(row)]
@@ -499,6 +503,14 @@ def judge_articles(rows: Sequence[ArticleRow], *, articles_min: int, accept_part
     if level is Level.BLOCK and resumable:
         reasons = [*reasons[1:], reasons[0]]
     return Verdict(level=level, reasons=tuple(reasons), values={"articles_min": articles_min})
+
+
+def _nothing_planned() -> Reason:
+    message = (
+        "no article is planned: see `show ID clusters`; where a cluster is valid, retry plans its articles, and where "
+        "none is, `override ID CLUSTER --reason …` lets one go on"
+    )
+    return Reason(code=NOTHING_PLANNED, message=message, level=Level.BLOCK)
 
 
 def with_overrides(verdict: Verdict, rows: Sequence[ClusterRow]) -> Verdict:

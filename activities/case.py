@@ -5,7 +5,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from activities.budget import load_budget
-from db import articles, reminders, transitions, workflows
+from db import articles, refusals, reminders, transitions, workflows
 from db.pool import Connection
 from db.transitions import TransitionRecord
 from db.workflows import WorkflowRecord
@@ -69,7 +69,7 @@ async def progress_of(connection: Connection, case: Case) -> Progress:
     """Where the workflow stands, with what the last transition said."""
     audit = await transitions.list_transitions(connection, case.workflow_id)
     record = case.record
-    return Progress(
+    progress = Progress(
         workflow_id=record.workflow_id,
         organization_id=record.organization_id,
         name=record.name,
@@ -89,6 +89,10 @@ async def progress_of(connection: Connection, case: Case) -> Progress:
         started_by=record.started_by,
         waiting=await _waiting(connection, case),
     )
+    if not progress.needs_money:
+        return progress
+    standing = await refusals.load_standing(connection, record.workflow_id, record.version - 1)
+    return progress.model_copy(update={"standing": standing})
 
 
 async def _waiting(connection: Connection, case: Case) -> Waiting | None:

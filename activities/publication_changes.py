@@ -61,15 +61,17 @@ class PublicationWishActivities:
             _check_has_ended(case)
             rows = await publications.load_publications(connection, ref.workflow_id)
             chosen = [row for row in rows if row.article_id in change.article_ids and _is_to_do(change, row)]
-            for row in chosen:
-                await self._begin(connection, change, row)
-            return [row.article_id for row in chosen]
+            return [row.article_id for row in chosen if await self._begin(connection, change, row)]
 
-    async def _begin(self, connection: Connection, change: PublicationChange, row: PublicationRow) -> None:
+    async def _begin(self, connection: Connection, change: PublicationChange, row: PublicationRow) -> bool:
+        """False for a change that was begun before and that a later one has followed: it is over."""
+        asked = ChangeEvent.UNPUBLISH_ASKED if change.kind is ChangeKind.UNPUBLISH else ChangeEvent.REPUBLISH_ASKED
+        is_new = await store_event(connection, change, row.publication_id, asked, change.reason)
+        if not is_new and row.change_id != change.change_id:
+            return False
         state = state_asked_for(change.kind)
         await publications.begin_change(connection, row.publication_id, state=state, change_id=change.change_id)
-        asked = ChangeEvent.UNPUBLISH_ASKED if change.kind is ChangeKind.UNPUBLISH else ChangeEvent.REPUBLISH_ASKED
-        await store_event(connection, change, row.publication_id, asked, change.reason)
+        return True
 
     @activity.defn(name="changed_articles")
     async def changed_articles(self, change: PublicationChange) -> list[ChangedArticle]:
@@ -109,8 +111,8 @@ def _is_to_do(change: PublicationChange, row: PublicationRow) -> bool:
 
 async def store_event(
     connection: Connection, change: PublicationChange, publication_id: UUID, event: ChangeEvent, reason: str | None
-) -> None:
-    await publications.store_event(
+) -> bool:
+    return await publications.store_event(
         connection,
         change.ref,
         publication_id,
@@ -142,13 +144,23 @@ class PublicationChangeActivities:
         publisher = self._publishers[case.brief.publish.target]
         attempt_id = uuid4()
         async with self._database.transaction(case.organization_id) as connection:
-            await publications.take_up(connection, row.publication_id, attempt_id=attempt_id)
+            is_ours = await publications.take_up_change(
+                connection, row.publication_id, change_id=change.change_id, attempt_id=attempt_id
+            )
+        if not is_ours:
+            return await self._state(change, row)
         check = _Check(self._database, change, row, attempt_id)
-        record = StoredRecord(self._database, case.organization_id, row, check)
+        record = StoredRecord(self._database, case.organization_id, row, attempt_id, check)
         effect = publisher.unpublish if change.kind is ChangeKind.UNPUBLISH else publisher.publish
         async with heartbeating(self._heartbeat_every_seconds):
             result = await patiently(effect(publication, record), case.settings.timeouts)
-        return await self._end(change, row, result)
+        return await self._end(change, row, attempt_id, result)
+
+    async def _state(self, change: PublicationChange, row: PublicationRow) -> PublicationState:
+        """As whoever took over has it by now."""
+        async with self._database.transaction(change.ref.organization_id) as connection:
+            rows = await publications.load_publications(connection, change.ref.workflow_id)
+        return PublicationState(next(one.state for one in rows if one.publication_id == row.publication_id))
 
     async def _load(self, request: ChangeArticle) -> tuple[Case, PublicationRow, PublicationRequest]:
         ref = request.change.ref
@@ -162,24 +174,29 @@ class PublicationChangeActivities:
         row = next(one for one in rows if one.article_id == request.article_id)
         return case, row, request_of(case, article, approved, rows)
 
-    async def _end(self, change: PublicationChange, row: PublicationRow, result: PublicationResult) -> PublicationState:
+    async def _end(
+        self, change: PublicationChange, row: PublicationRow, attempt_id: UUID, result: PublicationResult
+    ) -> PublicationState:
+        """What came of it, unless a later attempt or change has taken over: then how it stands by that one."""
         is_done = is_reached(change.kind, result.state)
         state = result.state
         if not is_done and change.kind is ChangeKind.UNPUBLISH:
             state = PublicationState.UNPUBLISHING  # asked for and not confirmed: that is the truth, and may be repeated
         async with self._database.transaction(change.ref.organization_id) as connection:
-            await publications.end_change(
+            is_ours = await publications.end_change(
                 connection,
                 row.publication_id,
                 change_id=change.change_id,
+                attempt_id=attempt_id,
                 state=state,
                 published_url=result.url,
                 reason=result.reason if not is_done else _note(change, result.reason),
             )
             reached = ChangeEvent.UNPUBLISHED if change.kind is ChangeKind.UNPUBLISH else ChangeEvent.REPUBLISHED
             event = reached if is_done else ChangeEvent.CHANGE_FAILED
-            await store_event(connection, change, row.publication_id, event, result.reason)
-        return state
+            if is_ours:
+                await store_event(connection, change, row.publication_id, event, result.reason)
+        return state if is_ours else await self._state(change, row)
 
 
 class _Check:

@@ -26,6 +26,7 @@ from domain.errors import (
     ClaimLostError,
     ConfigurationError,
     InvalidModelOutputError,
+    ProviderUnavailableError,
     RateLimitedError,
     TransientError,
 )
@@ -232,12 +233,22 @@ class StoredRecord:
     """A publication's row in the hands of a publisher (``PublicationRecord``)."""
 
     def __init__(
-        self, database: Database, organization_id: UUID, row: PublicationRow, check: Callable[[], Awaitable[None]]
+        self,
+        database: Database,
+        organization_id: UUID,
+        row: PublicationRow,
+        attempt_id: UUID,
+        check: Callable[[], Awaitable[None]],
     ) -> None:
         self._database = database
         self._organization_id = organization_id
         self._row = row
+        self._attempt_id = attempt_id
         self._check = check
+
+    @property
+    def row(self) -> PublicationRow:
+        return self._row
 
     @property
     def external_id(self) -> str | None:
@@ -261,6 +272,19 @@ class StoredRecord:
         mode = None if replaced and self._row.external_id else self._row.confirmed_mode
         self._row = self._row.model_copy(update={"external_id": kept, "confirmed_mode": mode})
         return kept
+
+    async def store(self, result: PublicationResult) -> bool:
+        """What the target answered; False, and nothing is written, when a later attempt or a change has taken over."""
+        async with self._database.transaction(self._organization_id) as connection:
+            return await publications.store_result(
+                connection,
+                self._row.publication_id,
+                attempt_id=self._attempt_id,
+                state=result.state,
+                external_id=result.external_id,
+                published_url=result.url,
+                reason=result.reason,
+            )
 
 
 async def check_attempt(connection: Connection, publication_id: UUID, attempt_id: UUID) -> None:
@@ -304,13 +328,25 @@ class PublishActivities:
 
     @activity.defn(name="publish_article")
     async def publish_article(self, request: PublishArticle) -> Published:
-        """One effect, however often it is tried: the intent first, then the target, then what it answered."""
+        """One effect, however often it is tried: the intent first, then the target, then what it answered. An answer
+        that comes after a later attempt has begun is not stored: how the article stands then is that one's to say."""
         case, publication, record = await self._intend(request)
         publisher = self._publishers[case.brief.publish.target]
         async with heartbeating(self._heartbeat_every_seconds):
             result = await patiently(publisher.publish(publication, record), case.settings.timeouts)
-        await self._store(request.claim, publication.publication_id, result)
+        if not await record.store(result):
+            return await self._as_it_stands(request)
         return Published(state=result.state, published_url=result.url, reason=result.reason)
+
+    async def _as_it_stands(self, request: PublishArticle) -> Published:
+        """By whoever took over. Raises ProviderUnavailableError while that one is at work: to be tried again."""
+        claim = request.claim
+        async with self._database.transaction(claim.organization_id) as connection:
+            rows = await publications.load_publications(connection, claim.workflow_id)
+        row = next(one for one in rows if one.article_id == request.article_id)
+        if row.state == PublicationState.PENDING:
+            raise ProviderUnavailableError(f"a later attempt at publication {row.publication_id} is at work; see again")
+        return Published(state=row.state, published_url=row.published_url, reason=row.reason)
 
     async def _intend(self, request: PublishArticle) -> tuple[Case, PublicationRequest, StoredRecord]:
         claim = request.claim
@@ -334,81 +370,114 @@ class PublishActivities:
             await publications.take_up(connection, intent.publication_id, attempt_id=attempt_id)
             rows = await publications.load_publications(connection, claim.workflow_id)
         row = next(one for one in rows if one.publication_id == intent.publication_id)
-        check = self._claim_check(claim, row.publication_id, attempt_id)
-        return (
-            case,
-            publication_of(case, article, approved, rows),
-            StoredRecord(self._database, claim.organization_id, row, check),
-        )
+        return case, publication_of(case, article, approved, rows), self._record(claim.workflow, claim, row, attempt_id)
 
-    def _claim_check(
-        self, claim: ClaimRef, publication_id: UUID | None = None, attempt_id: UUID | None = None
-    ) -> Callable[[], Awaitable[None]]:
-        """The step is still this claim's, and the article this attempt's."""
+    def _record(self, ref: WorkflowRef, claim: ClaimRef | None, row: PublicationRow, attempt_id: UUID) -> StoredRecord:
+        """Before every effect: the step is still this claim's, where there is one, and the article this attempt's."""
 
         async def check() -> None:
-            async with self._database.transaction(claim.organization_id) as connection:
-                await transitions.check_claim(
-                    connection, claim.workflow_id, claim.organization_id, claim.step, claim.claim
-                )
-                if publication_id and attempt_id:
-                    await check_attempt(connection, publication_id, attempt_id)
+            async with self._database.transaction(ref.organization_id) as connection:
+                await _check_claim(connection, claim)
+                await check_attempt(connection, row.publication_id, attempt_id)
 
-        return check
-
-    async def _store(self, ref: WorkflowRef | ClaimRef, publication_id: UUID, result: PublicationResult) -> None:
-        async with self._database.transaction(ref.organization_id) as connection:
-            await publications.store_result(
-                connection,
-                publication_id,
-                state=result.state,
-                external_id=result.external_id,
-                published_url=result.url,
-                reason=result.reason,
-            )
+        return StoredRecord(self._database, ref.organization_id, row, attempt_id, check)
 
     @activity.defn(name="finish_site")
     async def finish_site(self, claim: ClaimRef) -> str:
         """Links between what stands published, index, sitemap and manifest over all of it; returns where to look."""
-        return await self._finish(claim.workflow, self._claim_check(claim))
+        return await self._finish(claim.workflow, claim)
 
     @activity.defn(name="finish_publications")
     async def finish_publications(self, ref: WorkflowRef) -> str:
         """The same after a change of what stands."""
+        return await self._finish(ref, None)
 
-        async def nothing() -> None:
-            return
-
-        return await self._finish(ref, nothing)
-
-    async def _finish(self, ref: WorkflowRef, check: Callable[[], Awaitable[None]]) -> str:
-        async with self._database.transaction(ref.organization_id) as connection:
-            case = await load_case(connection, ref.workflow_id)
-            rows = await publications.load_publications(connection, ref.workflow_id)
-            approved = await approved_articles(connection, ref.workflow_id)
-        publisher = self._publishers[case.brief.publish.target]
-        standing = {row.article_id: row for row in rows if row.state in STANDING}
-        published = [article for article in approved if article.row.article_id in standing]
+    async def _finish(self, ref: WorkflowRef, claim: ClaimRef | None) -> str:
+        site = await self._take_up_site(ref, claim)
+        publisher = self._publishers[site.case.brief.publish.target]
         async with heartbeating(self._heartbeat_every_seconds):
             try:
-                for article in published:
-                    row = standing[article.row.article_id]
-                    record = StoredRecord(self._database, ref.organization_id, row, check)
-                    request = publication_of(case, article, published, rows)
-                    await self._note_relinked(ref, row, await publisher.relink(request, record))
-                return await publisher.finish(case.workflow_id, site_of(case, published))
+                relinked = await self._relink(ref, claim, publisher, site)
+                where = await self._list(ref, publisher, site)
             except TransientError as error:
-                if is_out_of_patience(case.settings.timeouts):
+                if is_out_of_patience(site.case.settings.timeouts):
                     raise ConfigurationError(f"{error}; retry when the site is back") from error
                 raise
+        for record, result in relinked:
+            await _note_relinked(record, result)
+        return where
 
-    async def _note_relinked(self, ref: WorkflowRef, row: PublicationRow, result: PublicationResult) -> None:
-        """Drawing links anew changes no state, unless it finds the page out of our reach."""
-        if result.state is PublicationState.FAILED:
-            await self._store(ref, row.publication_id, result)
-        elif result.url and result.url != row.published_url:
-            kept = PublicationResult(state=PublicationState(row.state), url=result.url, reason=row.reason)
-            await self._store(ref, row.publication_id, kept)
+    async def _take_up_site(self, ref: WorkflowRef, claim: ClaimRef | None) -> "_StandingSite":
+        """What stands, all of it taken up by this attempt: an older one that wakes draws no link any more."""
+        attempt_id = uuid4()
+        async with self._database.transaction(ref.organization_id) as connection:
+            await transitions.lock_workflow(connection, ref.workflow_id, ref.organization_id)
+            await _check_claim(connection, claim)
+            await publications.take_up_all(connection, ref.workflow_id, states=STANDING, attempt_id=attempt_id)
+            case = await load_case(connection, ref.workflow_id)
+            return await _standing_site(connection, case, attempt_id)
+
+    async def _relink(
+        self, ref: WorkflowRef, claim: ClaimRef | None, publisher: Publisher, site: "_StandingSite"
+    ) -> list[tuple[StoredRecord, PublicationResult]]:
+        relinked = []
+        rows = {row.article_id: row for row in site.rows}
+        for article in site.published:
+            record = self._record(ref, claim, rows[article.row.article_id], site.attempt_id)
+            request = publication_of(site.case, article, site.published, site.rows)
+            try:
+                relinked.append((record, await publisher.relink(request, record)))
+            except ClaimLostError:
+                if claim is not None:
+                    raise
+                # After a workflow's end somebody later draws the links, or takes this page back: nothing is lost.
+        return relinked
+
+    async def _list(self, ref: WorkflowRef, publisher: Publisher, site: "_StandingSite") -> str:
+        """Until the lists are of what stands: whoever was held up while something changed must not have the last word
+        with what stood before."""
+        while True:
+            where = await publisher.finish(ref.workflow_id, site_of(site.case, site.published))
+            async with self._database.transaction(ref.organization_id) as connection:
+                now = await _standing_site(connection, site.case, site.attempt_id)
+            if now.contents == site.contents:
+                return where
+            site = now
+
+
+class _StandingSite(Frozen):
+    """What a workflow has published, as one attempt at finishing it found it."""
+
+    case: Case
+    attempt_id: UUID
+    rows: tuple[PublicationRow, ...]
+    published: tuple[AcceptedArticle, ...]
+
+    @property
+    def contents(self) -> list[tuple[UUID, str]]:
+        return [(article.row.article_id, article.content_hash) for article in self.published]
+
+
+async def _standing_site(connection: Connection, case: Case, attempt_id: UUID) -> _StandingSite:
+    rows = await publications.load_publications(connection, case.workflow_id)
+    standing = {row.article_id for row in rows if row.state in STANDING}
+    approved = await approved_articles(connection, case.workflow_id)
+    published = tuple(article for article in approved if article.row.article_id in standing)
+    return _StandingSite(case=case, attempt_id=attempt_id, rows=tuple(rows), published=published)
+
+
+async def _check_claim(connection: Connection, claim: ClaimRef | None) -> None:
+    if claim is not None:
+        await transitions.check_claim(connection, claim.workflow_id, claim.organization_id, claim.step, claim.claim)
+
+
+async def _note_relinked(record: StoredRecord, result: PublicationResult) -> None:
+    """Drawing links anew changes no state, unless it finds the page out of our reach."""
+    if result.state is PublicationState.FAILED:
+        await record.store(result)
+    elif result.url and result.url != record.row.published_url:
+        kept = PublicationResult(state=PublicationState(record.row.state), url=result.url, reason=record.row.reason)
+        await record.store(kept)
 
 
 def publication_of(

@@ -187,12 +187,13 @@ async def look_up_all(look_up_cost: LookUpCost, look_ups: Sequence[LookUp]) -> l
 async def reconcile_money(
     operator: Database, settings: ReconcileSettings, look_up_cost: LookUpCost | None, *, trouble: str = ""
 ) -> MoneyReport:
-    """One pass without Temporal, over all counters; ``trouble`` says why costs can't be looked up where that is so."""
+    """One pass without Temporal, over all counters. ``trouble`` is why nobody can be asked where ``look_up_cost`` is
+    None; it is told when there was something to ask."""
     activities = ReconciliationActivities(operator, settings)
     this_pass = Pass(whole=True)
     resolved = await activities.resolve_due(this_pass)
     looked_up = await look_up_all(look_up_cost, resolved.look_ups) if look_up_cost else []
-    if not resolved.look_ups:
+    if look_up_cost is not None or not resolved.look_ups:
         trouble = ""
     return await activities.close_books(
         CloseBooks(this_pass=this_pass, resolved=resolved, looked_up=tuple(looked_up), trouble=trouble)
@@ -239,14 +240,14 @@ class ConsistencyActivities:
         by_run = {temporal_workflow_id(row.organization_id, row.workflow_id): row for row in rows}
         open_rows = [row for row in rows if not is_terminal(row.state)]
         without_run = [row for id_, row in by_run.items() if not is_terminal(row.state) and id_ not in runs]
-        found = [await self._row_without_run(row) for row in without_run[: self._settings.starts_max]]
-        found += [await self._run_against_row(run, by_run.get(id_)) for id_, run in runs.items()]
-        disagreements = [one for one in found if one is not None]
+        disagreements, has_more = await self._rows_without_run(without_run)
+        found = [await self._run_against_row(run, by_run.get(id_)) for id_, run in runs.items()]
+        disagreements += [one for one in found if one is not None]
         return RunsReport(
             rows=len(open_rows),
             runs=len(runs),
             disagreements=tuple(disagreements[:NAMED_MAX]),
-            has_more=len(disagreements) > NAMED_MAX or len(without_run) > self._settings.starts_max,
+            has_more=len(disagreements) > NAMED_MAX or has_more,
         )
 
     async def _open_runs(self) -> dict[str, WorkflowExecution]:
@@ -258,6 +259,20 @@ class ConsistencyActivities:
         return {run.id: run async for run in self._runs.client.list_workflows(query)}
 
     # A row that is not at its end, and no open run that would take it there --------------------------------------
+
+    async def _rows_without_run(self, rows: Sequence[RowState]) -> tuple[list[Disagreement], bool]:
+        """And whether some were not looked at, as enough were started. Only starts count: rows that nobody can mend
+        must not keep others from it."""
+        disagreements: list[Disagreement] = []
+        starts = 0
+        for row in rows:
+            if starts >= self._settings.starts_max:
+                return disagreements, True
+            one = await self._row_without_run(row)
+            if one is not None:
+                disagreements.append(one)
+                starts += one.action is ActionTaken.STARTED
+        return disagreements, False
 
     async def _row_without_run(self, row: RowState) -> Disagreement | None:
         if row.unchanged_seconds < self._settings.run_grace_seconds:

@@ -115,13 +115,16 @@ async def complete_step(connection: Connection, claim: ClaimRef, output: dict[st
 
 async def block_step(
     connection: Connection, claim: ClaimRef, failure: Failure, output: dict[str, Any] | None, verdict: Verdict
-) -> None:
-    """The verdict says no: X_FAILED with its reasons, in the caller's transaction."""
+) -> bool:
+    """The verdict says no: X_FAILED with its reasons, in the caller's transaction.
+
+    Returns False for a replay, after which nothing may be written: as ``complete_step``.
+    """
     advanced = await advance_claim(connection, claim, failed_state(claim.step), reason=failure.message)
-    if advanced.replayed:
-        return
-    await workflows.set_failure(connection, claim.workflow_id, failure.model_dump(mode="json"))
-    await outputs.store_output(connection, claim, output or {}, verdict)
+    if not advanced.replayed:
+        await workflows.set_failure(connection, claim.workflow_id, failure.model_dump(mode="json"))
+        await outputs.store_output(connection, claim, output or {}, verdict)
+    return not advanced.replayed
 
 
 async def decide(

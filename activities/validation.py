@@ -75,8 +75,8 @@ class ValidationActivities:
                         await _store(connection, claim, found.clusters)
                     return await judged(connection, claim, JudgedKind.ACCEPTED)
                 case Blocked() as blocked:
-                    await block_with(connection, claim, blocked)
-                    await _store_blocked(connection, claim, blocked)
+                    if await block_with(connection, claim, blocked):
+                        await _store_blocked(connection, claim, blocked)
                     return await judged(connection, claim, JudgedKind.BLOCKED)
 
     @activity.defn(name="override_clusters")
