@@ -61,7 +61,7 @@ def _told(error: Exception, *, as_json: bool) -> int:
 
     if isinstance(error, typer.TyperException):
         context: typer.Context | None = getattr(error, "ctx", None)
-        command = f" {context.info_name}" if context and context.parent else ""
+        command = "".join(f" {name}" for name in _command_path(context))
         message = f"{error.format_message().rstrip('.')} (see `starter.py{command} --help`)"
         error = CommandError("UsageError", message, ExitCode.BAD_INPUT)
     elif isinstance(error, typer.Abort):
@@ -73,6 +73,15 @@ def _told(error: Exception, *, as_json: bool) -> int:
 
         traceback.print_exception(error)
     return report.exit_code
+
+
+def _command_path(context: Any) -> list[str]:
+    """The command's name after those of the groups it is in."""
+    names: list[str] = []
+    while context is not None and context.parent is not None:
+        names.insert(0, context.info_name or "")
+        context = context.parent
+    return names
 
 
 app = typer.Typer(
@@ -104,11 +113,14 @@ def run(work: "Callable[[Session], Awaitable[int]]", *, json: bool = False, acto
 
 def run_alone(work: "Callable[[Settings, Terminal], Awaitable[int]]", *, json: bool = False) -> NoReturn:
     """Carry a command out that brings its own servers up, or needs none."""
+    from commands.logs import logging_to_standard_error
     from commands.terminal import Terminal
     from config import load_settings
 
+    settings = load_settings()
     try:
-        code = asyncio.run(_awaited(work(load_settings(), Terminal(as_json=json))))
+        with logging_to_standard_error(settings, as_json=json):
+            code = asyncio.run(_awaited(work(settings, Terminal(as_json=json))))
     except (KeyboardInterrupt, asyncio.CancelledError):
         from commands.exits import CommandError, ExitCode
 
@@ -495,8 +507,18 @@ def export(
 
 
 @app.command(rich_help_panel=LOOK)
-def history(workflow: Workflow, json: Json = False) -> None:
-    """Every transition: from, to, who, why, when."""
+def history(
+    workflow: Workflow,
+    money: Annotated[
+        bool, typer.Option("--money", help="caps, freezes, corrections and plan changes instead: who, why, when")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Every transition: from, to, who, why, when; --money: every decision about money."""
+    if money:
+        from commands.money_history import run_history
+
+        run(lambda session: run_history(session, workflow), json=json)
     from commands import reading
 
     run(lambda session: reading.history(session, workflow), json=json)
@@ -520,7 +542,7 @@ def costs(
     waste: Annotated[bool, typer.Option("--waste", help="rejected, unknown, written off, cancelled")] = False,
     margin: Annotated[bool, typer.Option("--margin", help="plan price less cost, by organization")] = False,
     drift: Annotated[bool, typer.Option("--drift", help="where the provider's figure or model was another")] = False,
-    month: Annotated[str | None, typer.Option(metavar="YYYY-MM", help="of this month only")] = None,
+    month: Annotated[str | None, typer.Option(metavar="YYYY-MM", help="of this month only; alone: its sums")] = None,
     json: Json = False,
 ) -> None:
     """The ledger, line by line, summed, or as a report."""
@@ -529,7 +551,7 @@ def costs(
     flags = costing.CostFlags(by, top, waste, margin, drift, month)
     if flags.reports or flags.month:
         run(lambda session: costing.report(session, workflow, flags), json=json)
-    run(lambda session: reading.costs(session, workflow, by), json=json)
+    run(lambda session: reading.costs(session, workflow), json=json)
 
 
 prices_app = typer.Typer(help="Prices of models.", invoke_without_command=True)
@@ -561,7 +583,9 @@ def prices_add(
 
 @prices_app.command(name="recompute")
 def prices_recompute(
-    ledger: Annotated[str | None, typer.Argument(metavar="[LEDGER_ID]")] = None,
+    ledger: Annotated[
+        str | None, typer.Argument(metavar="[ROW]", help="a ledger row's number, see `costs`, or its key")
+    ] = None,
     workflow: Annotated[str | None, typer.Option("--workflow", metavar="ID", help="all rows of a run")] = None,
     json: Json = False,
 ) -> None:
@@ -569,6 +593,17 @@ def prices_recompute(
     from commands import pricing
 
     run(lambda session: pricing.recompute_(session, ledger, workflow), json=json)
+
+
+@prices_app.command(name="history")
+def prices_history(
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="of one model; of all otherwise")] = None,
+    json: Json = False,
+) -> None:
+    """Who added, ended or replaced which price, and when."""
+    from commands import money_history
+
+    run(lambda session: money_history.prices_history(session, model), json=json)
 
 
 @plans_app.callback()
@@ -599,6 +634,17 @@ def plans_set(
     )
 
 
+@plans_app.command(name="history")
+def plans_history(
+    plan: Annotated[str | None, typer.Argument(metavar="[PLAN]", help="of one plan; of all otherwise")] = None,
+    json: Json = False,
+) -> None:
+    """Who made or changed a plan, from what to what."""
+    from commands import money_history
+
+    run(lambda session: money_history.plans_history(session, plan), json=json)
+
+
 @app.command(rich_help_panel=OPERATE)
 def plan(
     organization: Annotated[str, typer.Argument(metavar="ORG", help="domain, name or id")],
@@ -606,7 +652,7 @@ def plan(
     actor: Actor = None,
     json: Json = False,
 ) -> None:
-    """Which plan an organization has; --set gives it another."""
+    """Which plan an organization has, and who gave it; --set gives it another."""
     from commands import planning
 
     run(lambda session: planning.plan(session, organization, new_plan), json=json, actor=actor)
@@ -627,7 +673,8 @@ def alerts(
 
 @app.command(rich_help_panel=OPERATE)
 def reconcile(json: Json = False) -> None:
-    """Resolves open holds, compares rows with runs, and tells what is left. Workers do the same on a schedule."""
+    """Resolves open holds, compares rows with runs, and tells what is left; 4 when counters are not the sums of their
+    rows, or an open hold can't be resolved. Workers do the same on a schedule."""
     from commands import reconciling
 
     run(reconciling.reconcile, json=json)
@@ -649,7 +696,7 @@ def freeze(
     actor: Actor = None,
     json: Json = False,
 ) -> None:
-    """No new paid calls for a run; what is in flight is still booked."""
+    """No new paid calls for a run; what is in flight is still booked. What is frozen already keeps its reason."""
     from commands import reconciling
 
     run(lambda session: reconciling.freeze(session, workflow, reason, month=month), json=json, actor=actor)
@@ -664,7 +711,8 @@ def correct(
     actor: Actor = None,
     json: Json = False,
 ) -> None:
-    """A correction or refund as a linked ledger row: `correct ROW --reason TEXT -- -0.0042`."""
+    """A correction or refund as a linked ledger row: `correct ROW --reason TEXT -- -0.0042`. One that passes the call's
+    hold or a cap freezes the run and its organization's month."""
     from commands import reconciling
 
     run(lambda session: reconciling.correct(session, row, usd, reason, key), json=json, actor=actor)

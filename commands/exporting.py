@@ -64,7 +64,7 @@ KEYWORD_COLUMNS = (
 LEDGER_COLUMNS = (
     "created_at", "step", "slot", "model", "entry", "prompt_tokens", "cached_tokens", "completion_tokens", "searches",
     "cost", "computed_cost_usd", "provider_cost_usd", "drift_usd", "idempotency_key", "attempt_id", "corrects",
-    "price_id",
+    "price_id", "ledger_id", "downgraded_from", "reason", "actor",
 )  # fmt: skip
 
 

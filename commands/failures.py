@@ -5,9 +5,8 @@ from typing import Any
 from commands.snapshot import Snapshot
 from commands.terminal import counted, dollars
 from db.overview import ArticleOverview
+from domain.progress import CAP_REACHED
 from domain.states import STEPS, State, Status, Step, status_of
-
-CAP_REACHED = "cap_reached"
 
 
 def next_command(snapshot: Snapshot) -> str:
@@ -17,6 +16,14 @@ def next_command(snapshot: Snapshot) -> str:
     from workflows.status_card import next_command as command_of
 
     return command_of(snapshot.progress)
+
+
+def command_after_thaw(snapshot: Snapshot) -> str:
+    """What goes on from here once a freeze is lifted; empty where no refusal by a freeze stopped the run."""
+    progress = snapshot.progress
+    if not progress.needs_money or progress.standing is None or not progress.standing.was_frozen:
+        return ""
+    return next_command(snapshot)
 
 
 def kept_words(snapshot: Snapshot) -> str:
@@ -37,6 +44,15 @@ def spent_words(snapshot: Snapshot) -> str:
     record = snapshot.record
     held = f", held {dollars(record.held_usd)}" if record.held_usd else ""
     return f"spent {dollars(record.spent_usd)} of {dollars(record.cap_usd)}{held} in {counted(snapshot.calls, 'call')}"
+
+
+def downgrade_lines(snapshot: Snapshot) -> list[str]:
+    """How many calls near the cap were asked of a cheaper model; none where none was."""
+    calls = snapshot.downgraded_calls
+    if not calls:
+        return []
+    share = snapshot.progress.settings.spend.downgrade_share
+    return [f"  {counted(calls, 'call')} went to the cheaper model past {share * 100:.4g} % of the cap"]
 
 
 def failure_object(snapshot: Snapshot) -> dict[str, Any] | None:

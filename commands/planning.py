@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
 from commands.exits import CommandError, ExitCode
 from commands.operating import find_organization, operator_transaction
 from commands.session import Session
 from commands.terminal import dollars
+from db.money_decisions import OrganizationPlanChange, organization_plan_changes
 from db.plans import assign_plan, list_alerts, list_plans, set_plan
+from db.pool import Connection
+from db.workflows import load_workflow
 from domain.errors import BadInputError
 from domain.money import format_usd
 from domain.plans import (
@@ -20,8 +24,10 @@ from domain.plans import (
     parse_plan_cap,
     parse_plan_key,
 )
+from domain.states import is_terminal
 
 TIME = "%Y-%m-%d %H:%M:%S"
+USED_UP_PERCENT = 100
 AMOUNTS = ("workflow cap $", "month cap $", "price $/month")
 
 
@@ -75,9 +81,13 @@ def _change(workflow_cap: str | None, month_cap: str | None, price: str | None) 
 
 
 async def plan(session: Session, organization: str, new_plan: str | None) -> ExitCode:
-    """Which plan an organization has; with ``new_plan`` gives it that one."""
+    """Which plan an organization has, and who changed it; with ``new_plan`` gives it that one."""
     found = await find_organization(session, organization)
-    facts = {"organization_id": str(found.organization_id), "domain": found.domain, "plan": found.plan_key}
+    facts: dict[str, Any] = {
+        "organization_id": str(found.organization_id),
+        "domain": found.domain,
+        "plan": found.plan_key,
+    }
     if new_plan is not None:
         async with operator_transaction(session, found.organization_id) as connection:
             before = await assign_plan(
@@ -88,12 +98,21 @@ async def plan(session: Session, organization: str, new_plan: str | None) -> Exi
                 actor=session.actor,
             )
         facts |= {"plan": new_plan, "before": before}
+    async with session.reading() as connection:
+        changes = await organization_plan_changes(connection, found.organization_id)
     if session.terminal.as_json:
-        session.terminal.emit(facts)
+        session.terminal.emit({**facts, "changes": [change.model_dump(mode="json") for change in changes]})
     else:
         was = f", until now {facts['before']}" if facts.get("before", new_plan) != new_plan else ""
         session.terminal.say(f"✔ {found.domain} has the plan {facts['plan']}{was}")
+        for change in changes:
+            session.terminal.say(f"  {_change_words(change)}", "dim")
     return ExitCode.DONE
+
+
+def _change_words(change: OrganizationPlanChange) -> str:
+    at = f"{change.at.astimezone():{TIME}}"
+    return f"{at}  {change.actor} gave it {change.to_plan_key}, until then {change.from_plan_key}"
 
 
 # Alerts ----------------------------------------------------------------------------------------------------------
@@ -112,22 +131,31 @@ async def alerts(session: Session, workflow: str | None, organization: str | Non
             organization_id=of_organization.organization_id if of_organization else None,
             limit=limit,
         )
-    _show(session, found)
+        ended = {alert.workflow_id for alert in found if await _has_ended(connection, alert)}
+    _show(session, [(alert, alert_words(alert, has_ended=alert.workflow_id in ended)) for alert in found])
     return ExitCode.DONE
 
 
-def _show(session: Session, found: Sequence[SpendAlert]) -> None:
+async def _has_ended(connection: Connection, alert: SpendAlert) -> bool:
+    """About a workflow that spends no more: nothing has to be done about its cap."""
+    if alert.workflow_id is None or alert.threshold_percent < USED_UP_PERCENT:
+        return False
+    record = await load_workflow(connection, alert.workflow_id)
+    return record is not None and is_terminal(record.state)
+
+
+def _show(session: Session, found: Sequence[tuple[SpendAlert, str]]) -> None:
     if session.terminal.as_json:
-        session.terminal.emit([{**alert.model_dump(mode="json"), "message": alert_words(alert)} for alert in found])
+        session.terminal.emit([{**alert.model_dump(mode="json"), "message": words} for alert, words in found])
         return
-    cells = [(f"{alert.at.astimezone():{TIME}}", f"{alert.threshold_percent} %", alert_words(alert)) for alert in found]
+    cells = [(f"{alert.at.astimezone():{TIME}}", f"{alert.threshold_percent} %", words) for alert, words in found]
     session.terminal.table(("at", "of its cap", ""), cells, right=("of its cap",))
     if not found:
         session.terminal.say("no scope has come to half of its cap yet")
 
 
-def alert_words(alert: SpendAlert) -> str:
-    """One line: which scope, its figures, and what to do where it is used up."""
+def alert_words(alert: SpendAlert, *, has_ended: bool = False) -> str:
+    """One line: which scope, its figures, and what to do where it is used up and its workflow has not ended."""
     if alert.workflow_id is not None:
         scope, remedy = f"{alert.domain} · {alert.workflow_name}", f"starter.py raise-cap {alert.workflow_id} USD"
     else:
@@ -137,4 +165,5 @@ def alert_words(alert: SpendAlert) -> str:
         )
     used = f"spent {dollars(alert.spent_usd)}, held {dollars(alert.held_usd)} of {dollars(alert.cap_usd)}"
     end = "; the next call did not fit" if alert.is_refusal else ""
-    return f"{scope}: {used}{end}{f'; {remedy}' if alert.threshold_percent == 100 else ''}"
+    asks = alert.threshold_percent == USED_UP_PERCENT and not has_ended
+    return f"{scope}: {used}{end}{f'; {remedy}' if asks else ''}"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from commands.exits import CommandError, ExitCode
+from commands.exits import ExitCode
 from commands.failures import budget_lines, next_command
 from commands.session import Session, shortest_id
 from commands.snapshot import Snapshot, take_snapshot
@@ -13,13 +13,13 @@ from commands.waiting import waiting_facts, waits_of
 from commands.watching import Follower, exit_of, follow_to_exit, lines_of, link_line, status_object
 from db.overview import ArticleOverview, FoundWorkflow, article_overview
 from db.publications import load_events
-from db.spend import cost_sums, ledger_lines
+from db.spend import ledger_lines
 from db.transitions import TransitionRecord, list_transitions
 from db.workflows import WorkflowRecord, list_workflows
 from domain.money import format_usd
 from domain.preview_page import findings_of
 from domain.reminders import WaitsFor
-from domain.spend import CostKey, CostSum, LedgerLine
+from domain.spend import LedgerLine
 from domain.states import DERIVED_VIEW, is_terminal, status_of, step_of
 from domain.verdict import Level
 
@@ -152,8 +152,8 @@ async def articles(session: Session, workflow: str) -> ExitCode:
         )
         for number, article in enumerate(overview, start=1)
     ]
-    columns = ("number", "state", "role", "title or keyword", "cost", "published, or why not")
-    session.terminal.table(columns, cells, right=("cost",))
+    columns = ("number", "state", "role", "title or keyword", "writing it", "published, or why not")
+    session.terminal.table(columns, cells, right=("writing it",))
     for text in [*cost_lines(overview), *budget_lines(snapshot), *_way_on(snapshot)]:
         session.terminal.say(text)
     if not overview:
@@ -162,14 +162,16 @@ async def articles(session: Session, workflow: str) -> ExitCode:
 
 
 def cost_lines(overview: Sequence[ArticleOverview]) -> list[str]:
-    """What the articles have cost together and, of those that passed, each."""
+    """What writing the articles has cost together and, of those that passed, each. Their own calls alone: what a run
+    costs for each article, its other steps included, is in ``costs --top``."""
     total = sum((article.cost_usd for article in overview), Decimal(0))
     passed = [article for article in overview if article.accepted_revision is not None]
     if not passed:
         return []
     each = sum((article.cost_usd for article in passed), Decimal(0)) / len(passed)
     return [
-        f"  articles  {dollars(total)} for {counted(len(overview), 'article')}, {dollars(each)} for each that passed"
+        f"  articles  writing {counted(len(overview), 'article')} {dollars(total)}, "
+        f"writing one that passed {dollars(each)}"
     ]
 
 
@@ -249,29 +251,15 @@ def _warned_words(article: ArticleOverview) -> str:
 # Costs -----------------------------------------------------------------------------------------------------------
 
 
-async def costs(session: Session, workflow: str | None, by: str | None) -> ExitCode:
-    keys = _cost_keys(by) if by is not None else None
+async def costs(session: Session, workflow: str | None) -> ExitCode:
+    """The ledger, a row a line."""
     found = await session.find(workflow) if workflow is not None else None
     workflow_id = found.workflow_id if found else None
     async with session.reading() as connection:
-        if keys is None:
-            _show_lines(session, await ledger_lines(connection, workflow_id))
-            for text in cost_lines(await article_overview(connection, workflow_id)) if workflow_id else ():
-                session.terminal.say(text)
-            return ExitCode.DONE
-        wanted = [*keys, CostKey.WORKFLOW] if workflow_id and CostKey.WORKFLOW not in keys else keys
-        sums = await cost_sums(connection, wanted)
-    return _show_sums(session, keys, [one for one in sums if workflow_id in (None, one.workflow_id)])
-
-
-def _cost_keys(by: str) -> list[CostKey]:
-    names = [name.strip() for name in by.split(",") if name.strip()]
-    unknown = [name for name in names if name not in list(CostKey)]
-    if unknown or not names:
-        known = ", ".join(CostKey)
-        message = f"--by is {by!r}: it must be of {known}, several by comma"
-        raise CommandError("BadInputError", message, ExitCode.BAD_INPUT, {"field": "by"})
-    return [CostKey(name) for name in dict.fromkeys(names)]
+        _show_lines(session, await ledger_lines(connection, workflow_id))
+        for text in cost_lines(await article_overview(connection, workflow_id)) if workflow_id else ():
+            session.terminal.say(text)
+    return ExitCode.DONE
 
 
 def _show_lines(session: Session, lines: Sequence[LedgerLine]) -> None:
@@ -280,6 +268,7 @@ def _show_lines(session: Session, lines: Sequence[LedgerLine]) -> None:
         return
     cells: list[tuple[object, ...]] = [
         (
+            line.ledger_id,
             f"{line.created_at.astimezone():{TIME}}",
             line.step,
             line.slot,
@@ -287,43 +276,22 @@ def _show_lines(session: Session, lines: Sequence[LedgerLine]) -> None:
             line.prompt_tokens,
             line.completion_tokens,
             format_usd(line.cost),
-            "" if line.entry == "usage" else line.entry,
+            line_words(line),
         )
         for line in lines
     ]
     total = sum((line.cost for line in lines), Decimal(0))
     tokens = (sum(line.prompt_tokens for line in lines), sum(line.completion_tokens for line in lines))
-    cells.append(("sum", "", counted(len(lines), "line"), "", *tokens, format_usd(total), ""))
-    columns = ("at", "step", "slot", "model", "in", "out", "cost $", "entry")
-    session.terminal.table(columns, cells, right=("in", "out", "cost $"))
+    cells.append(("sum", "", "", counted(len(lines), "line"), "", *tokens, format_usd(total), ""))
+    columns = ("row", "at", "step", "slot", "model", "in", "out", "cost $", "entry")
+    session.terminal.table(columns, cells, right=("row", "in", "out", "cost $"))
 
 
-def _show_sums(session: Session, keys: Sequence[CostKey], sums: Sequence[CostSum]) -> ExitCode:
-    fields = [_FIELDS.get(key, key.value) for key in keys]
-    if session.terminal.as_json:
-        figures = {"attempts", "prompt_tokens", "completion_tokens", "cost_usd"}
-        session.terminal.emit([one.model_dump(mode="json", include={*fields, *figures}) for one in sums])
-        return ExitCode.DONE
-    cells: list[tuple[object, ...]] = [
-        (*(_cell(getattr(one, field)) for field in fields), *_figures([one])) for one in sums
-    ]
-    cells.append(("sum", *[""] * (len(keys) - 1), *_figures(sums)))
-    columns = (*map(str, keys), "calls", "in", "out", "cost $")
-    session.terminal.table(columns, cells, right=("calls", "in", "out", "cost $"))
-    return ExitCode.DONE
-
-
-_FIELDS = {CostKey.WORKFLOW: "workflow_id", CostKey.ORGANIZATION: "organization_id"}
-
-
-def _cell(value: object) -> str:
-    return f"{value:%Y-%m}" if hasattr(value, "strftime") else str(value)
-
-
-def _figures(sums: Sequence[CostSum]) -> tuple[object, ...]:
-    return (
-        sum(one.attempts for one in sums),
-        sum(one.prompt_tokens for one in sums),
-        sum(one.completion_tokens for one in sums),
-        format_usd(sum((one.cost_usd for one in sums), Decimal(0))),
-    )
+def line_words(line: LedgerLine) -> str:
+    """What is out of the ordinary about a ledger row: its entry, who corrected it and why, a cheaper model."""
+    words = [] if line.entry == "usage" else [line.entry]
+    if line.actor:
+        words = [f"{line.entry} by {line.actor}: {line.reason}"]
+    if line.downgraded_from:
+        words.append(f"downgraded from {line.downgraded_from}")
+    return "; ".join(words)

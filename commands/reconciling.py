@@ -1,20 +1,24 @@
 """The operator's commands: reconcile money and runs now, freeze and thaw what may spend, correct what was booked."""
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
-from commands.exits import CommandError, ExitCode, not_found
+from commands.exits import CommandError, ExitCode, not_found, report_of
+from commands.failures import command_after_thaw
 from commands.local_stack import HELD_ELSEWHERE, settings_of_worker
 from commands.operating import operator_database
 from commands.session import Session
-from commands.terminal import dollars
+from commands.snapshot import take_snapshot
+from commands.terminal import counted, dollars
 from db import reconciliation
 from db.overview import FoundWorkflow
-from db.pool import Database
-from domain.errors import BadInputError, ConfigurationError
+from db.pool import Connection, Database
+from db.prices import recompute
+from domain.errors import BadInputError, ConfigurationError, PipelineError
 from domain.money import NANO_DOLLAR, format_usd
 from domain.reconciliation import FrozenScope, MoneyReport, ReconciliationReport, RunsReport, report_lines
 
@@ -26,16 +30,27 @@ PASSES_MAX = 50
 
 
 async def reconcile(session: Session) -> ExitCode:
-    """What the Schedule does every minute, now, and over the counters of every scope. Money needs no Temporal."""
+    """What the Schedule does every minute, now, and over the counters of every scope. Money needs no Temporal.
+
+    Raises a conflict after the report when the books have a defect.
+    """
     async with operator_database(session) as operator:
         money = await _reconcile_money(session, operator)
         runs, runs_trouble = await _compare_runs(session, operator)
     report = ReconciliationReport(money=money, runs=runs, runs_trouble=runs_trouble)
-    if session.terminal.as_json:
-        session.terminal.emit(report.model_dump(mode="json"))
-    for line in report_lines(report):
-        session.terminal.say(line)
+    _tell(session, report.model_dump(mode="json"), report_lines(report))
+    _check_books(money)
     return ExitCode.DONE
+
+
+def _check_books(money: MoneyReport) -> None:
+    """What nobody mends by itself ends with 4: a scheduled job that only looks at exit codes has to see it."""
+    scopes = [f"{one.scope} of organization {one.organization_id}" for one in money.imbalances]
+    defects = [*money.failures, *(f"the counters of {scope} are not the sums of its rows" for scope in scopes)]
+    if defects:
+        message = f"the books have {counted(len(defects), 'defect')}, the first: {defects[0]}; see docs/runbook.md"
+        facts = {"scopes": scopes, "failures": list(money.failures)}
+        raise CommandError("BooksDefectError", message, ExitCode.CONFLICT, facts)
 
 
 async def _reconcile_money(session: Session, operator: Database) -> MoneyReport:
@@ -69,22 +84,24 @@ def _key_is_elsewhere(session: Session) -> bool:
 
 
 async def _compare_runs(session: Session, operator: Database) -> tuple[RunsReport | None, str]:
-    """Without a Temporal server the money is reconciled all the same, and the report says so."""
+    """Or why not: without Temporal, or when it fails on the way, the money is reconciled all the same."""
+    from temporalio.service import RPCError
+
     from activities.reconciliation import ConsistencyActivities
     from worker import intent_runs
 
     settings = session.settings
     try:
         client = await session.client()
-    except (CommandError, ConfigurationError) as error:
-        return None, str(error)
-    consistency = ConsistencyActivities(
-        operator,
-        intent_runs(client, settings),
-        settings.reconcile,
-        settings.timeouts.heartbeat_every_seconds,
-    )
-    return await consistency.compare(), ""
+        consistency = ConsistencyActivities(
+            operator,
+            intent_runs(client, settings),
+            settings.reconcile,
+            settings.timeouts.heartbeat_every_seconds,
+        )
+        return await consistency.compare(), ""
+    except (CommandError, PipelineError, RPCError, TimeoutError) as error:
+        return None, report_of(error).message
 
 
 # Freezing and thawing --------------------------------------------------------------------------------------------
@@ -98,17 +115,23 @@ async def thaw(session: Session, workflow: str, reason: str) -> ExitCode:
     decision = uuid4()
     async with operator_database(session) as operator:
         async with operator.reading() as connection:
-            frozen = await reconciliation.frozen_scopes(connection, found.organization_id)
+            frozen = await _frozen_around(connection, found.organization_id, found.workflow_id)
         for scope in frozen:
-            if scope.workflow_id in (None, found.workflow_id):
-                thawed += await _thawed(session, operator, scope, decision, words)
+            thawed += await _thawed(session, operator, scope, decision, words)
     facts = {"workflow_id": str(found.workflow_id), "thawed": [one.model_dump(mode="json") for one in thawed]}
     _tell(session, facts, [f"✔ {_named(one)} is thawed; it was frozen because {one.reason}" for one in thawed])
-    if thawed:
-        session.terminal.say(f"  to go on  starter.py retry {found.workflow_id}")
-    else:
+    command = command_after_thaw(await take_snapshot(session, found)) if thawed else ""
+    if command:
+        session.terminal.say(f"  to go on  {command}")
+    if not thawed:
         session.terminal.say(f"{found.name} was not frozen, nor was a month of its organization: nothing to thaw")
     return ExitCode.DONE
+
+
+async def _frozen_around(connection: Connection, organization_id: UUID, workflow_id: UUID) -> list[FrozenScope]:
+    """What keeps a workflow from spending, which is what one ``thaw`` of it thaws."""
+    frozen = await reconciliation.frozen_scopes(connection, organization_id)
+    return [scope for scope in frozen if scope.workflow_id in (None, workflow_id)]
 
 
 async def _thawed(
@@ -128,11 +151,15 @@ async def _thawed(
 
 
 async def freeze(session: Session, workflow: str, reason: str, *, month: bool = False) -> ExitCode:
-    """No new authorizations for a workflow, or with ``month`` for its whole organization in the current month."""
+    """No new authorizations for a workflow, or with ``month`` for its whole organization in the current month.
+
+    A scope that is frozen keeps the reason it has, and what was given is not kept: it is told so.
+    """
     words = _reason(reason)
     found = await session.find(workflow)
     async with operator_database(session) as operator, operator.transaction(found.organization_id) as connection:
         this_month: date = await connection.fetchval("SELECT spend_month(clock_timestamp())")
+        before = await reconciliation.frozen_scopes(connection, found.organization_id)
         frozen = await reconciliation.freeze_scope(
             connection,
             found.organization_id,
@@ -143,11 +170,18 @@ async def freeze(session: Session, workflow: str, reason: str, *, month: bool = 
             reason=words,
         )
     scope = _scope(found, this_month if month else None, frozen)
-    _tell(session, scope.model_dump(mode="json"), [f"✔ {_named(scope)} is frozen: {frozen}"])
-    session.terminal.say(
-        f"  what is in flight is still booked; to undo: starter.py thaw {found.workflow_id} --reason TEXT"
-    )
+    # The one who froze it while this command came to it left a reason that is not ours.
+    was_frozen = scope in before or frozen != f"{session.actor.strip(' ')}: {words}"
+    line = f"already frozen: {frozen} ({_named(scope)}; your reason is not kept)"
+    if not was_frozen:
+        line = f"✔ {_named(scope)} is frozen: {frozen}"
+    _tell(session, {**scope.model_dump(mode="json"), "already_frozen": was_frozen}, [line])
+    session.terminal.say(f"  what is in flight is still booked; to undo: {_thaw_command(found.workflow_id)}")
     return ExitCode.DONE
+
+
+def _thaw_command(workflow_id: UUID) -> str:
+    return f"starter.py thaw {workflow_id} --reason TEXT"
 
 
 def _scope(found: FoundWorkflow, month: date | None, reason: str) -> FrozenScope:
@@ -172,13 +206,17 @@ def _reason(text: str) -> str:
 
 
 async def correct(session: Session, row: str, amount: str, reason: str, key: str | None = None) -> ExitCode:
-    """A linked ledger row: a refund (below 0) or a dearer bill. With ``key`` the same command again adds nothing."""
+    """A linked ledger row: a refund (below 0) or a dearer bill. With ``key`` the same command again adds nothing.
+
+    One that passes the call's hold or a cap freezes the run and its month; what is frozen is told, with the way out.
+    """
     original, amount_usd, words = _uuid(row, "ROW"), _amount(amount), _reason(reason)
     correction = uuid4() if key is None else _uuid(key, "--key")
     async with operator_database(session) as operator:
         async with operator.reading() as connection:
             organization_id = await reconciliation.organization_of_row(connection, original)
-        if organization_id is None:
+            workflow_ids = [row.workflow_id for row in await recompute(connection, ledger_key=original)]
+        if organization_id is None or not workflow_ids:
             raise not_found(f"no ledger row has the key {original}; see `starter.py costs --json`")
         async with operator.transaction(organization_id) as connection:
             booked = await reconciliation.correct_ledger(
@@ -190,9 +228,23 @@ async def correct(session: Session, row: str, amount: str, reason: str, key: str
                 reason=words,
                 actor=session.actor,
             )
+            frozen = await _frozen_around(connection, organization_id, workflow_ids[0])
     facts = {"idempotency_key": str(correction), "corrects": str(original), "booked_usd": format_usd(booked)}
-    _tell(session, facts, [f"✔ corrected by {format_usd(amount_usd)}: the call is booked at {dollars(booked)} now"])
+    line = f"✔ corrected by {format_usd(amount_usd)}: the call is booked at {dollars(booked)} now"
+    _tell(session, facts | _frozen_facts(frozen, workflow_ids[0]), [line, *_frozen_lines(frozen, workflow_ids[0])])
     return ExitCode.DONE
+
+
+def _frozen_facts(frozen: Sequence[FrozenScope], workflow_id: UUID) -> dict[str, Any]:
+    return {
+        "frozen": [one.model_dump(mode="json") for one in frozen],
+        "thaw": _thaw_command(workflow_id) if frozen else None,
+    }
+
+
+def _frozen_lines(frozen: Sequence[FrozenScope], workflow_id: UUID) -> list[str]:
+    lines = [f"! {_named(one)} is frozen, nothing new is authorized: {one.reason}" for one in frozen]
+    return [*lines, f"  to let it spend again  {_thaw_command(workflow_id)}"] if frozen else []
 
 
 def _uuid(text: str, field: str) -> UUID:

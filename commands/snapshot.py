@@ -45,6 +45,11 @@ class Snapshot:
         return sum(cost.calls for cost in self.costs.values())
 
     @property
+    def downgraded_calls(self) -> int:
+        """Of the calls, those that went to a cheaper model than was asked for."""
+        return sum(cost.downgraded_calls for cost in self.costs.values())
+
+    @property
     def step(self) -> Step | None:
         """The step it is in; for a cancelled workflow the one it was cancelled in."""
         if self.state is State.CANCELLED and self.audit:
@@ -64,6 +69,7 @@ class Snapshot:
             approves_seeds=progress.settings.auto_approve_seeds,
             publishes=progress.auto_publish,
             last_reason=progress.last_reason,
+            is_a_verdict=progress.is_judged,
         )
 
     @property

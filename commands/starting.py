@@ -178,13 +178,12 @@ async def start_and_tell(
 
     settings = settings_of_worker(session.settings).step_settings(auto_approve_seeds=auto_approve)
     started = await start(session, brief, name=name, settings=settings)
-    forecast_said, over_cap = await _forecast_lines(session, brief, settings)
-    warnings = [*brief_warnings(brief), *over_cap]
-    facts = started_object(session, started) | {"warnings": warnings}
+    told = await _told_forecast(session, brief, settings, started.record if started.existing else None)
+    warnings = [*brief_warnings(brief), *told.warnings]
+    facts = started_object(session, started) | {"warnings": warnings, "forecast": told.facts}
     for warning in warnings:
         session.terminal.note(f"note: {warning}")
-    if not session.terminal.as_json:
-        session.terminal.say(f"  {forecast_said}")
+    session.terminal.say(f"  {told.words}")
     record = started.record
     if waits:
         found = FoundWorkflow.model_validate(record, from_attributes=True)
@@ -198,19 +197,32 @@ async def start_and_tell(
 
 async def forecast_line(session: Session, brief: Brief, settings: StepSettings) -> str:
     """For people; a start never fails for want of a forecast."""
-    words, _ = await _forecast_lines(session, brief, settings)
-    return words
+    return (await _told_forecast(session, brief, settings)).words
 
 
-async def _forecast_lines(session: Session, brief: Brief, settings: StepSettings) -> tuple[str, list[str]]:
-    """The line, and the warning that the cap is below it."""
-    from commands.costing import forecast_of, forecast_words, over_cap_words
+@dataclass(frozen=True)
+class ToldForecast:
+    """The line for people, the object for scripts (None where there is no forecast), and what to be warned of."""
+
+    words: str
+    facts: dict[str, Any] | None
+    warnings: tuple[str, ...] = ()
+
+
+async def _told_forecast(
+    session: Session, brief: Brief, settings: StepSettings, record: WorkflowRecord | None = None
+) -> ToldForecast:
+    """Whatever keeps it from being made, the run is there and has to be told of."""
+    from commands.costing import estimate_of, forecast_object, forecast_words, over_cap_words
 
     try:
-        found = await forecast_of(session, brief, settings)
-    except (BadInputError, CommandError) as error:
-        return f"no forecast: {error}", []
-    return forecast_words(found), [] if found.fits else [over_cap_words(found)]
+        found = await estimate_of(session, brief, settings, record)
+        is_over = record is not None and is_terminal(record.state)
+        warnings = () if found.fits or is_over else (over_cap_words(found),)
+        return ToldForecast(forecast_words(found), forecast_object(found), warnings)
+    except Exception as error:  # a run that was started is never hidden by what is only said beside it
+        words = f"no forecast: {' '.join(str(error).split()) or type(error).__name__}"
+        return ToldForecast(words, None, (words,) if session.terminal.as_json else ())
 
 
 def _tell(session: Session, started: Started, ui_url: str | None) -> None:

@@ -15,6 +15,7 @@ from db.pool import Connection
 from db.reminders import WaitingWorkflow, load_waiting, waiting_ids
 from db.workflows import WorkflowRecord, load_workflow
 from domain.brief import Approval
+from domain.progress import Failure
 from domain.reminders import WaitsFor, waits_for
 
 
@@ -68,6 +69,7 @@ def asked_for(record: WorkflowRecord, last_reason: str | None) -> WaitsFor | Non
         approves_seeds=bool(record.settings.get("auto_approve_seeds")),
         publishes=record.brief.get("publish", {}).get("approval") == Approval.AUTO,
         last_reason=last_reason,
+        is_a_verdict=record.failure is None or Failure.model_validate(record.failure).is_a_verdict,
     )
 
 

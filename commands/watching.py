@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from commands.exits import ExitCode, Report
-from commands.failures import failure_object, is_failed, next_command, spent_words, stop_lines, what_happened
+from commands.failures import (
+    downgrade_lines,
+    failure_object,
+    is_failed,
+    next_command,
+    spent_words,
+    stop_lines,
+    what_happened,
+)
 from commands.session import Session
 from commands.snapshot import Snapshot, take_snapshot
 from commands.steps import Mark, StepLine, step_lines
@@ -52,6 +60,7 @@ def status_object(session: Session, snapshot: Snapshot) -> dict[str, Any]:
         "cap_usd": progress.model_dump(mode="json")["cap_usd"],
         "spent_usd": progress.model_dump(mode="json")["spent_usd"],
         "held_usd": progress.model_dump(mode="json")["held_usd"],
+        "downgraded_calls": snapshot.downgraded_calls,
         "articles": progress.articles.model_dump(mode="json"),
         "budget": None if progress.budget is None else progress.budget.model_dump(mode="json"),
         "failure": failure_object(snapshot),
@@ -74,6 +83,7 @@ def lines_of(session: Session, snapshot: Snapshot, frame: str = "", *, with_sum:
         lines += [(text, line.style) for text in line.rows(session.terminal.width, mark)]
     if with_sum:
         lines.append((f"  {spent_words(snapshot)}", ""))
+    lines += [(text, "") for text in downgrade_lines(snapshot)]
     return [*lines, *((text, "yellow") for text in stop_lines(snapshot))]
 
 
@@ -137,7 +147,8 @@ class Follower:
             plain.show(snapshot)
             if self.note and self.note != noted:
                 self.session.terminal.note(f"  {self.note}")
-        for text in [*([f"  {spent_words(snapshot)}"] if self.shows_sum else []), *stop_lines(snapshot)]:
+        spent = [f"  {spent_words(snapshot)}"] if self.shows_sum else []
+        for text in [*spent, *downgrade_lines(snapshot), *stop_lines(snapshot)]:
             self.session.terminal.say(text)
         return snapshot
 

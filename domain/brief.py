@@ -23,6 +23,7 @@ DESCRIPTION_WORDS_MIN = 20
 DESCRIPTION_WORDS_WANTED = 40
 COMPETITORS_MAX = 10
 CAP_DECIMALS_MAX = 9
+CAP_USD_DEFAULT = Decimal("1.00")  # where neither brief nor plan says
 CAP_USD_MAX = Decimal(1_000_000)
 BRIEF_CHARACTERS_MAX = 200_000
 VALUE_CHARACTERS_SHOWN = 60
@@ -84,6 +85,8 @@ class PublishPlan(Frozen):
 
 
 class Brief(Frozen):
+    """``cap_usd`` is None where the brief names none: the workflow gets that of its organization's plan."""
+
     organization: Organization
     audiences: tuple[str, ...] = ()
     competitors: tuple[str, ...] = ()
@@ -93,7 +96,7 @@ class Brief(Frozen):
     existing_pages: tuple[ExistingPage, ...] = ()
     articles: ArticleLimits = ArticleLimits()
     publish: PublishPlan = PublishPlan()
-    cap_usd: Usd = Decimal("1.00")
+    cap_usd: Usd | None = None
 
 
 def parse_brief(text: str, *, source: str) -> Brief:
@@ -155,9 +158,8 @@ def brief_warnings(brief: Brief) -> tuple[str, ...]:
 
 def normalized(brief: Brief) -> dict[str, Any]:
     """The brief as plain JSON values with every default written out; equal briefs give equal dictionaries."""
-    plain = _tidied(brief).model_dump(mode="json")
-    plain["cap_usd"] = format_usd(brief.cap_usd.normalize())
-    return plain
+    plain = _tidied(brief).model_dump(mode="json", exclude={"cap_usd"})
+    return plain if brief.cap_usd is None else {**plain, "cap_usd": format_usd(brief.cap_usd.normalize())}
 
 
 def brief_for_models(brief: Brief) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from domain import article, competitor, embedding_requests, icp
 from domain.article import ArticlePlan, Block, BlockKind, Outline, OutlineSection, SectionContent
-from domain.brief import Brief
+from domain.brief import CAP_USD_DEFAULT, Brief
 from domain.competitor import SeedKeyword
 from domain.errors import BadInputError
 from domain.icp import BuyerRole, Evidence, Firmographics, Icp
@@ -75,15 +75,6 @@ class Forecast(Frozen):
     article_expected_usd: Usd
     article_worst_usd: Usd
 
-    @property
-    def at_most_usd(self) -> Decimal:
-        """What the first asks can take, or the cap where that is less."""
-        return min(self.worst_usd, self.cap_usd)
-
-    @property
-    def fits(self) -> bool:
-        return self.expected_usd <= self.cap_usd
-
 
 @dataclass(frozen=True)
 class _Call:
@@ -117,8 +108,14 @@ def _embedding_model(settings: StepSettings) -> str | None:
     return clustering.embedding_model if clustering.embeddings is Embeddings.PROVIDER else None
 
 
-def forecast(brief: Brief, settings: StepSettings, prices: Mapping[str, ModelPrice]) -> Forecast:
-    """``prices`` by the models' names in the routes. Raises BadInputError for a model without one."""
+def forecast(
+    brief: Brief,
+    settings: StepSettings,
+    prices: Mapping[str, ModelPrice],
+    plan_cap_usd: Decimal = CAP_USD_DEFAULT,
+) -> Forecast:
+    """``prices`` by the models' names in the routes; ``plan_cap_usd`` binds a brief that names no cap. Raises
+    BadInputError for a model without a price."""
     chat = [_line(call, settings.spend.repairs_max, prices) for call in _calls(brief, settings)]
     data = [*_keyword_data_lines(brief, settings, prices), *_embedding_lines(settings, prices)]
     before = [line for line in chat if line.step != article.STEP]
@@ -128,7 +125,7 @@ def forecast(brief: Brief, settings: StepSettings, prices: Mapping[str, ModelPri
     return Forecast(
         lines=lines,
         articles=articles,
-        cap_usd=brief.cap_usd,
+        cap_usd=plan_cap_usd if brief.cap_usd is None else brief.cap_usd,
         expected_usd=_sum(line.expected_usd for line in lines),
         worst_usd=_sum(line.worst_usd for line in lines),
         worst_with_repairs_usd=_sum(line.worst_with_repairs_usd for line in lines),

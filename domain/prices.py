@@ -10,7 +10,7 @@ import yaml
 from pydantic import AwareDatetime
 
 from domain.errors import BadInputError
-from domain.money import AMOUNT_USD_MAX, Frozen, Usd
+from domain.money import Frozen, Usd, format_usd
 
 FILE_CHARACTERS_MAX = 1_000_000
 VALUE_CHARACTERS_SHOWN = 60
@@ -21,11 +21,19 @@ RATES = (
     "usd_per_request",
     "usd_per_search",
 )
+# Far above any model or data provider there is, and low enough that every hold of a request is an amount of money.
+RATE_USD_CREDIBLE_MAX = {
+    "input_usd_per_million": Decimal(10_000),
+    "cached_input_usd_per_million": Decimal(10_000),
+    "output_usd_per_million": Decimal(10_000),
+    "usd_per_request": Decimal(100),
+    "usd_per_search": Decimal(100),
+}
 REQUIRED = ("model", "input_usd_per_million", "output_usd_per_million")
 FIELDS = ("model", *RATES, "effective_from", "aliases")
 EXAMPLE = "a list of prices, each with model, input_usd_per_million and output_usd_per_million"
 
-_RATE = re.compile(r"\d{1,11}(\.\d{1,9})?")
+_RATE = re.compile(r"\d{1,40}(\.\d{1,9})?")
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,200}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -106,7 +114,7 @@ def _price(entry: Any, where: str) -> NewPrice:
     for name in REQUIRED:
         if name not in entry:
             raise BadInputError(f"{where}.{name} is missing: it is required", name)
-    rates = {name: _rate(entry[name], f"{where}.{name}") for name in RATES if name in entry}
+    rates = {name: _rate(entry[name], name, f"{where}.{name}") for name in RATES if name in entry}
     rates.setdefault("cached_input_usd_per_million", rates["input_usd_per_million"])
     return NewPrice(
         model=_name(entry["model"], f"{where}.model"),
@@ -118,9 +126,14 @@ def _price(entry: Any, where: str) -> NewPrice:
     )
 
 
-def _rate(value: Any, field: str) -> Decimal:
-    if not isinstance(value, str) or not _RATE.fullmatch(value) or Decimal(value) >= AMOUNT_USD_MAX:
+def _rate(value: Any, name: str, field: str) -> Decimal:
+    if not isinstance(value, str) or not _RATE.fullmatch(value):
         _refuse(field, value, "must be an amount of US dollars such as 0.15, with at most 9 decimals")
+    most = RATE_USD_CREDIBLE_MAX[name]
+    if Decimal(value) > most:
+        unit = name.removeprefix("usd_").rpartition("per_")[2]
+        unit = "million tokens" if unit == "million" else unit
+        _refuse(field, value, f"is not credible; give US dollars per {unit}, at most {format_usd(most)}")
     return Decimal(value)
 
 

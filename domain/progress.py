@@ -8,11 +8,17 @@ from uuid import UUID
 from pydantic import Field
 
 from domain.budget import BudgetSlice
+from domain.errors import CapReachedError
 from domain.money import Frozen, Usd
+from domain.refusals import Standing
 from domain.reminders import Waiting
 from domain.settings import StepSettings
-from domain.states import State, Step
+from domain.states import State, Status, Step, status_of
 from domain.verdict import Reason
+
+CAP_REACHED = "cap_reached"
+MONEY_CODES = frozenset({CAP_REACHED, CapReachedError.__name__})
+BLOCKED_BY_VERDICT = "BlockedByVerdict"
 
 
 class WorkflowRef(Frozen):
@@ -39,6 +45,16 @@ class Failure(Frozen):
     reasons: tuple[Reason, ...] = ()
     help: str = ""
 
+    @property
+    def is_about_money(self) -> bool:
+        """An authorization was refused, or would have been: which scope did is with the attempts (``Standing``)."""
+        return not MONEY_CODES.isdisjoint((self.type, *(reason.code for reason in self.reasons)))
+
+    @property
+    def is_a_verdict(self) -> bool:
+        """A judge read what there is and said no: the same again would be judged the same."""
+        return self.type == BLOCKED_BY_VERDICT
+
 
 class ArticleCounts(Frozen):
     planned: int = 0
@@ -52,7 +68,7 @@ class Progress(Frozen):
 
     ``budget`` is what the cap did not cover, ``last_reason`` is the reason of the last transition, ``review_feedback``
     what a reviewer said who rejected the seeds, None when nobody did. ``waiting`` is set in the states that a person
-    leads out of.
+    leads out of; ``standing`` where money stopped it: what refuses now.
     """
 
     workflow_id: UUID
@@ -73,6 +89,17 @@ class Progress(Frozen):
     auto_publish: bool = False
     started_by: str = ""
     waiting: Waiting | None = None
+    standing: Standing | None = None
+
+    @property
+    def is_judged(self) -> bool:
+        """What failed it is a verdict, or nothing that is known."""
+        return self.failure is None or self.failure.is_a_verdict
+
+    @property
+    def needs_money(self) -> bool:
+        """Parked, and a refused authorization is why."""
+        return status_of(self.state) is Status.FAILED and self.failure is not None and self.failure.is_about_money
 
     @property
     def ref(self) -> WorkflowRef:

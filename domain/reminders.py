@@ -58,15 +58,21 @@ def is_waiting(state: State) -> bool:
 
 
 def waits_for(
-    state: State, *, approves_seeds: bool = False, publishes: bool = False, last_reason: str | None = None
+    state: State,
+    *,
+    approves_seeds: bool = False,
+    publishes: bool = False,
+    last_reason: str | None = None,
+    is_a_verdict: bool = True,
 ) -> WaitsFor | None:
-    """None when nobody is asked: ``approves_seeds`` and ``publishes`` say what was decided beforehand."""
+    """None when nobody is asked: ``approves_seeds`` and ``publishes`` say what was decided beforehand. A step that
+    failed by no verdict (``is_a_verdict``) is run again: the review is as good as it was."""
     match state:
         case State.SEED_REVIEW_PENDING:
             return None if approves_seeds and last_reason != REOPENED else WaitsFor.REVIEW
         case State.PUBLISH_PENDING:
             return None if publishes else WaitsFor.APPROVAL
-        case State.CLUSTERING_FAILED | State.VALIDATION_FAILED:
+        case State.CLUSTERING_FAILED | State.VALIDATION_FAILED if is_a_verdict:
             return WaitsFor.REOPEN
     return WaitsFor.RETRY if status_of(state) is Status.FAILED else None
 

@@ -483,7 +483,8 @@ class IntentWorkflow:
             workflow.logger.warning("reminder not told: %s", root_cause(error))
 
     def _waits_for(self, progress: Progress) -> WaitsFor | None:
-        return waits_for(progress.state, publishes=progress.auto_publish and not self._note)
+        publishes = progress.auto_publish and not self._note
+        return waits_for(progress.state, publishes=publishes, is_a_verdict=progress.is_judged)
 
     def _reminder(self) -> Reminder | None:
         progress = self._progress

@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.spend import AuthorizeCalls, PaidCall, PaidCallActivities, SettleCalls, SpendActivities
     from domain.errors import CapReachedError, InvalidModelOutputError, ProviderUnavailableError
     from domain.language import Route
-    from domain.progress import CallSpec, ClaimRef, Failure, Judged, JudgedKind, Slot
+    from domain.progress import CAP_REACHED, CallSpec, ClaimRef, Failure, Judged, JudgedKind, Slot
     from domain.settings import StepSettings
     from domain.spend import CallOutcome, Decision, DecisionKind, OutcomeKind
     from domain.verdict import Reason
@@ -131,7 +131,7 @@ def _is_open(one: _Asking, decision: Decision, ends: dict[str, SlotEnd]) -> bool
     if decision.kind is not DecisionKind.REFUSED:
         return True
     message = decision.refusal.message if decision.refusal else "the cap is reached"
-    reason = Reason(code="cap_reached", message=message, subject=one.slot.name)
+    reason = Reason(code=CAP_REACHED, message=message, subject=one.slot.name)
     failure = Failure(type=CapReachedError.__name__, message=message, reasons=(reason,))
     ends[one.slot.name] = SlotEnd(one.slot, failure=failure)
     return False

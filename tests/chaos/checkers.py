@@ -182,8 +182,10 @@ def _gap(trail: Sequence[Mapping[str, Any]], state: str, version: int) -> str | 
     return None if reached[-1] == state else f"it ends in {reached[-1]}, the row is in {state}"
 
 
-def _pages_in(output_dir: Path) -> Counter[str]:
-    return Counter(page.stem for page in output_dir.rglob("*.html") if page.name != "index.html")
+def _pages_in(output_dir: Path) -> Counter[tuple[str, str]]:
+    """By workflow (the folder's name ends with the start of its id) and slug: many runs write of the same."""
+    pages = (page for page in output_dir.rglob("*.html") if page.name != "index.html")
+    return Counter((page.parent.name.rpartition("-")[2], page.stem) for page in pages)
 
 
 async def check_published(findings: Findings, admin: AdminSession, output_dir: Path) -> None:
@@ -195,9 +197,14 @@ async def check_published(findings: Findings, admin: AdminSession, output_dir: P
         """
     )
     pages = await asyncio.to_thread(_pages_in, output_dir)
-    out = Counter(row["slug"] for row in rows if row["state"] in ("PUBLISHED", "UNCHANGED"))
-    begun = Counter(row["slug"] for row in rows)
-    for slug in sorted(pages | begun):
-        if not out[slug] <= pages[slug] <= begun[slug]:
-            findings.duplicate_publishes += max(pages[slug] - begun[slug], 0)
-            findings.note(f"{slug}: {out[slug]} stand published, {begun[slug]} were begun, {pages[slug]} pages exist")
+    out = Counter(_place(dict(row)) for row in rows if row["state"] in ("PUBLISHED", "UNCHANGED"))
+    begun = Counter(_place(dict(row)) for row in rows if row["state"] != "UNPUBLISHED")
+    for place in sorted(pages | begun):
+        if not out[place] <= pages[place] <= begun[place]:
+            findings.duplicate_publishes += max(pages[place] - begun[place], 0)
+            counts = f"{out[place]} stand published, {begun[place]} were begun, {pages[place]} pages exist"
+            findings.note(f"{'/'.join(place)}: {counts}")
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["workflow_id"].hex[:8], row["slug"]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from uuid import uuid4
 
@@ -12,10 +12,13 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from activities.reconciliation import LookUpCost, reconcile_money
+from db import reconciliation
+from db.plans import set_plan
 from db.pool import Database
 from domain.decisions import RaiseCap, ReopenReview, Retry, ReviewSeeds
 from domain.errors import DatabaseUnavailableError
 from domain.money import Usage
+from domain.plans import PlanChange
 from domain.reconciliation import ReconcileSettings
 from domain.seed_review import SeedDecision, SeedDecisionKind
 from domain.states import State, Status, is_terminal, status_of
@@ -121,8 +124,36 @@ async def act(run: Run, command: str) -> None:
                 await run.update("retry", Retry(**await run.decision()))
             case "review":
                 await run.update("reopen_review", ReopenReview(**await run.decision()))
+            case "thaw":
+                await _thaw(run)
+            case "plans":
+                await _set_plan(run, words[3], dict(zip(words[4::2], words[5::2], strict=True)))
             case other:
                 raise AssertionError(f"the card of {run.ref.workflow_id} names {other!r}: {command}")
+
+
+async def _thaw(run: Run) -> None:
+    """The workflow, and the frozen months of its organization."""
+    operator, organization_id = run.pipeline.database.operator, run.ref.organization_id
+    async with operator.transaction(organization_id) as connection:
+        for scope in await reconciliation.frozen_scopes(connection, organization_id):
+            if scope.workflow_id in (None, run.ref.workflow_id):
+                await reconciliation.thaw_scope(
+                    connection,
+                    organization_id,
+                    workflow_id=scope.workflow_id,
+                    month=scope.month,
+                    decision_id=uuid4(),
+                    actor="bench",
+                    reason="the bench looked into it",
+                )
+
+
+async def _set_plan(run: Run, plan_key: str, options: Mapping[str, str]) -> None:
+    names = {"--workflow-cap": "workflow_cap_usd", "--month-cap": "month_cap_usd"}
+    change = PlanChange.model_validate({names[option]: amount for option, amount in options.items()})
+    async with run.pipeline.database.operator.transaction(run.ref.organization_id) as connection:
+        await set_plan(connection, plan_key, change, decision_id=uuid4(), actor="bench")
 
 
 async def approve_all(run: Run) -> None:

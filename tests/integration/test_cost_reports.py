@@ -1,5 +1,6 @@
 """Costs by every key, estimate against actual, waste, the dearest runs, margin, and drift."""
 
+import json
 from datetime import date
 from decimal import Decimal
 from uuid import UUID, uuid4
@@ -181,6 +182,23 @@ async def test_the_dearest_workflows_come_first(database: TenantDatabase, till: 
     assert top[0].cost_per_article_usd is None
 
 
+async def test_an_articles_cost_is_shared_by_those_that_passed(database: TenantDatabase, till: Till) -> None:
+    await till.paid(an_ask(till.workflow), an_answer("0.0003"))
+    for position, accepted_revision in enumerate((1, 2, None)):
+        await database.admin.execute(
+            """
+            INSERT INTO articles (article_id, workflow_id, organization_id, cluster_id, position, keyword, role, state,
+                accepted_revision)
+            VALUES ($1, $2, $3, $4, $5, $6, 'spoke', 'FAILED', $7)
+            """,
+            uuid4(), till.workflow.workflow_id, till.organization_id, NOBODY, position, f"keyword {position}",
+            accepted_revision,
+        )  # fmt: skip
+    async with database.operator.reading() as connection:
+        [top] = await cost_reports.top_workflows(connection, 1)
+    assert (top.articles_passed, top.cost_per_article_usd) == (2, Decimal("0.00015"))
+
+
 # Margin ----------------------------------------------------------------------------------------------------------
 
 
@@ -220,6 +238,19 @@ async def test_a_change_of_today_rewrites_no_past_month(database: TenantDatabase
         ("default", 0, 0),
     ]
     assert now == margins[0]
+
+
+async def test_of_several_changes_in_a_month_the_last_one_counts(database: TenantDatabase, till: Till) -> None:
+    for key, price in (("pro", "10"), ("basic", "20"), ("basic", "30"), ("basic", "49")):
+        async with database.operator.transaction(NOBODY) as connection:
+            change = PlanChange(month_cap_usd=Decimal(50), price_usd_per_month=Decimal(price))
+            await plans.set_plan(connection, key, change, decision_id=uuid4(), actor="ops")
+    for key in ("pro", "basic"):
+        async with database.operator.transaction(till.organization_id) as connection:
+            await plans.assign_plan(connection, till.organization_id, key, decision_id=uuid4(), actor="ops")
+    async with database.operator.reading() as connection:
+        [margin] = await cost_reports.margins(connection)
+    assert (margin.plan_key, margin.margin_usd) == ("basic", 49)
 
 
 # L14 -------------------------------------------------------------------------------------------------------------
@@ -274,3 +305,24 @@ async def test_L14_an_answer_from_a_model_outside_the_route_is_a_drift_record(da
     assert (drift.idempotency_key, drift.asked_model, drift.answered_model) == (stranger, SONAR, "acme/stranger")
     assert drift.cost_usd == SONAR_HOLD
     assert drift.computed_cost_usd is None
+
+
+async def test_L14_outlines_and_sections_are_held_to_their_own_routes(
+    database: TenantDatabase, make_workflow: MakeWorkflow
+) -> None:
+    till = Till(database.app, await make_workflow(State.ARTICLE_PROCESSING))
+    routes = {"outline_route": {"models": ["acme/outlines"]}, "section_route": {"models": ["acme/sections"]}}
+    await database.admin.execute(
+        "SET session_replication_role = replica; UPDATE intent_workflows SET settings = "
+        f"'{json.dumps({'article': routes})}'"
+    )
+    for slot in ("article:1:outline", "article:1:section:1"):
+        for ask, model in enumerate(("acme/outlines", "acme/sections"), start=1):
+            attempt = an_ask(till.workflow, ask, slot=slot, step="article")
+            await till.paid(attempt, an_answer("0.0001", model=model))
+    async with database.operator.reading() as connection:
+        drifts = await cost_reports.drift_records(connection)
+    assert {(one.slot, one.answered_model) for one in drifts if one.kind is DriftKind.MODEL} == {
+        ("article:1:outline", "acme/sections"),
+        ("article:1:section:1", "acme/outlines"),
+    }

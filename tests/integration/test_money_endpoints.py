@@ -24,7 +24,7 @@ from db import prices, reconciliation, spend
 from domain.keyword_data import KeywordEndpoint, Market, difficulty_request, phrase_request, site_request
 from domain.money import Usage
 from domain.progress import ClaimRef
-from domain.reconciliation import ReconcileSettings
+from domain.reconciliation import LookedUp, ReconcileSettings
 from domain.spend import (
     CallOutcome,
     CostKey,
@@ -33,13 +33,14 @@ from domain.spend import (
     OutcomeKind,
     ProviderAnswer,
     ProviderRequest,
+    UnknownOutcome,
     request_hold,
 )
 from domain.states import State, Step
 from providers.keyword_data import KeywordData
 from providers.language_model import LanguageModel
 from sandbox.server import RunningSandbox, start_sandbox_server
-from tests.conftest import MakeWorkflow, TenantDatabase
+from tests.conftest import MakeWorkflow, TenantDatabase, walk
 from tests.integration.money_cases import Till, an_ask, assert_books_balance
 
 US = Market(location_code=2840, language_code="en")
@@ -315,6 +316,28 @@ async def test_an_unknown_is_written_off_and_a_late_answer_corrects_it(
     await till.store(attempt.attempt_id, late)
     assert sum(line.cost for line in await till.ledger()) == billed
     assert [line.entry for line in await till.ledger()] == ["write_off", "correction"]
+    await assert_books_balance(database.admin)
+
+
+async def test_embeddings_kept_without_a_figure_are_handed_out_once_it_is_known(
+    database: TenantDatabase, till: Till
+) -> None:
+    """Their answer has no reason why it ended; that it holds one for every text says that it is whole."""
+    attempt = ask_of(till, embeddings("invoice approval"), slot="embeddings:0")
+    await till.sent(attempt)
+    body = '{"object": "list", "data": [{"index": 0, "embedding": [0.5, 1.0]}]}'
+    await till.store(attempt.attempt_id, UnknownOutcome(reason="neither cost nor usage", http_status=200, body=body))
+    usage = Usage(prompt_tokens=3, completion_tokens=0, cost_usd=Decimal("0.0000001"))
+    looked_up = LookedUp(attempt_id=attempt.attempt_id, organization_id=till.organization_id, usage=usage)
+    async with database.operator.transaction(till.organization_id) as connection:
+        resolution = await reconciliation.book_looked_up(connection, looked_up)
+    assert resolution is not None
+    assert (await till.load(attempt.attempt_id)).rejected_reason is None
+    async with database.app.transaction(till.organization_id) as connection:
+        later = await walk(connection, till.workflow, [State.COMPETITOR_FAILED, State.COMPETITOR_PROCESSING])
+    again = ask_of(till.at(later), embeddings("invoice approval"), slot="embeddings:0")
+    [decision] = await till.at(later).authorize(again)
+    assert (decision.kind, decision.attempt_id) == ("REUSED", attempt.attempt_id)
     await assert_books_balance(database.admin)
 
 

@@ -216,6 +216,29 @@ async def test_a_refusal_is_the_alert_of_100_percent(database: TenantDatabase, m
     assert thresholds(await alerts_of(database)) == [50, 100]
 
 
+async def test_a_refusal_by_one_scope_is_no_alert_of_the_other(
+    database: TenantDatabase, make_workflow: MakeWorkflow
+) -> None:
+    till = await a_till(database, make_workflow, HOLD / 2)
+    await till.authorize(an_ask(till.workflow, slot="icp:1"))
+    assert thresholds(await alerts_of(database)) == [100]
+    assert thresholds(await alerts_of(database), of_month=True) == []
+    await set_plan(database, "default", month_cap_usd=f"{HOLD / 2:f}")
+    other = await a_till(database, make_workflow, 100 * HOLD)
+    await other.authorize(an_ask(other.workflow, slot="icp:1"))
+    assert thresholds(await alerts_of(database), of_month=True) == [100]
+    assert await alerts_of(database, workflow_id=other.workflow.workflow_id) == []
+
+
+async def test_each_raise_of_a_cap_is_a_round_of_its_own(database: TenantDatabase, make_workflow: MakeWorkflow) -> None:
+    till = await a_till(database, make_workflow, 2 * HOLD)
+    for cap in (4, 6, 8):
+        await till.authorize(an_ask(till.workflow, slot=f"icp:{cap}"))
+        await raise_cap(database, till, cap * HOLD)
+    alerts = await alerts_of(database)
+    assert [(alert.threshold_percent, alert.round) for alert in alerts] == [(50, 1), (50, 2), (50, 3)]
+
+
 async def test_a_refused_transaction_leaves_no_alert(database: TenantDatabase, make_workflow: MakeWorkflow) -> None:
     till = await a_till(database, make_workflow, HOLD)
     lost = an_ask(till.workflow, slot="icp:2", claim=till.workflow.version - 1)
@@ -269,6 +292,33 @@ async def test_a_raised_cap_arms_its_alerts_again_and_a_lowered_one_does_not(
     await set_plan(database, "default", month_cap_usd=f"{33 * HOLD:f}")
     await till.authorize(an_ask(till.workflow, slot="icp:18"))
     assert thresholds(await alerts_of(database), of_month=True) == [50, 50]
+
+
+async def test_a_cap_that_was_lowered_and_raised_again_arms_its_alerts(
+    database: TenantDatabase, make_workflow: MakeWorkflow
+) -> None:
+    till = await a_till(database, make_workflow, 10 * HOLD)
+    await till.authorize(*[an_ask(till.workflow, slot=f"icp:{number}") for number in range(5)])
+    await database.admin.execute("UPDATE intent_workflows SET cap_usd = $1", 8 * HOLD)
+    await till.authorize(*[an_ask(till.workflow, slot=f"icp:{number}") for number in (5, 6)])
+    await raise_cap(database, till, 10 * HOLD)
+    await till.authorize(an_ask(till.workflow, slot="icp:7"))
+    alerts = await alerts_of(database)
+    assert [(alert.threshold_percent, alert.round) for alert in alerts] == [(50, 1), (80, 1), (50, 2), (80, 2)]
+
+
+async def test_alerts_of_one_organization_are_its_own_for_the_operator_too(
+    database: TenantDatabase, make_workflow: MakeWorkflow
+) -> None:
+    tills = [
+        Till(database.app, await make_workflow(State.ICP_PROCESSING, domain=f"{name}.example", cap_usd=HOLD))
+        for name in ("one", "two")
+    ]
+    for till in tills:
+        await till.authorize(an_ask(till.workflow))
+    assert len(await alerts_of(database)) == 6
+    own = await alerts_of(database, organization_id=tills[0].organization_id)
+    assert [alert.domain for alert in own] == ["one.example"] * 3
 
 
 async def test_released_holds_do_not_arm_an_alert_again(database: TenantDatabase, make_workflow: MakeWorkflow) -> None:
@@ -421,6 +471,26 @@ async def test_a_slot_that_began_dear_is_not_sent_back_to_a_dearer_model(databas
     assert await downgrades(till) == [(SONAR, None), (MINI, None), (MINI, SONAR)]
 
 
+async def test_a_turned_slot_turns_no_other_and_no_later_claim(database: TenantDatabase, till: Till) -> None:
+    await till.authorize(routed(till.workflow, slot="a", share=0.0))
+    await till.authorize(routed(till.workflow, slot="b"))
+    async with database.app.transaction(till.organization_id) as connection:
+        later = await walk(connection, till.workflow, [State.ICP_FAILED, State.ICP_PROCESSING])
+    await till.at(later).authorize(routed(later, slot="a"))
+    assert await downgrades(till) == [(MINI, SONAR), (SONAR, None), (SONAR, None)]
+
+
+async def test_what_was_spent_counts_to_the_share_as_what_is_held(
+    database: TenantDatabase, make_workflow: MakeWorkflow
+) -> None:
+    till = await a_till(database, make_workflow, SONAR_HOLD * 4)
+    paid = an_ask(till.workflow, slot="paid", request=chat(SONAR))
+    await till.paid(paid, an_answer(SONAR_HOLD, model=SONAR))
+    await till.authorize(routed(till.workflow, slot="a", share=0.5))
+    await till.authorize(routed(till.workflow, slot="b", share=0.5))  # half of it, spent and held together
+    assert (await downgrades(till))[1:] == [(SONAR, None), (MINI, SONAR)]
+
+
 async def test_a_dearer_or_unpriced_model_never_takes_the_place(database: TenantDatabase, till: Till) -> None:
     for slot, models in (("a", (MINI, SONAR)), ("b", (MINI, "acme/unpriced")), ("c", (MINI, "gpt-4o-mini"))):
         await till.authorize(routed(till.workflow, slot=slot, model=MINI, models=models, share=0.0))
@@ -458,6 +528,15 @@ async def test_a_route_whose_requests_allow_more_is_refused(till: Till) -> None:
     larger: ProviderRequest = chat(MINI, max_tokens=2000)
     bad = AskRoute(requests=(ask.request, larger), downgrade_share=Decimal("0.8"))
     with pytest.raises(BadInputError, match=f"the request to {MINI} differs from that to {SONAR}"):
+        await till.authorize(ask.model_copy(update={"route": bad}))
+
+
+@pytest.mark.parametrize("more", [{"path": "/completions"}, {"messages": 2}, {"searches": 1}])
+async def test_a_route_whose_requests_state_other_bounds_is_refused(till: Till, more: dict[str, object]) -> None:
+    ask = routed(till.workflow)
+    other = chat(MINI).model_copy(update=more)
+    bad = AskRoute(requests=(ask.request, other), downgrade_share=Decimal("0.8"))
+    with pytest.raises(BadInputError, match="differs from that to"):
         await till.authorize(ask.model_copy(update={"route": bad}))
 
 

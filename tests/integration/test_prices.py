@@ -12,7 +12,7 @@ import pytest
 from db import prices, reconciliation
 from db.prices import AddedPrice, PriceOutcome
 from domain.errors import BadInputError, ConfigurationError
-from domain.prices import NewPrice, parse_prices
+from domain.prices import RATES, NewPrice, parse_prices
 from domain.spend import ProviderAnswer
 from domain.states import State
 from tests.conftest import MakeWorkflow, TenantDatabase
@@ -84,6 +84,22 @@ async def test_the_same_price_again_changes_nothing(database: TenantDatabase) ->
     [running] = await added(database, a_price("acme/two"))
     assert running.outcome is PriceOutcome.EXISTING
     assert len(await listed(database, "acme/two")) == 1
+
+
+@pytest.mark.parametrize("rate", RATES)
+async def test_a_price_with_one_other_rate_is_another_price(database: TenantDatabase, rate: str) -> None:
+    soon = await in_an_hour(database)
+    [first] = await added(database, a_price(since=soon))
+    [second] = await added(database, a_price(since=soon, **{rate: "0.7"}))
+    assert (second.outcome, second.price_id == first.price_id) == (PriceOutcome.REPLACED, False)
+
+
+async def test_a_price_is_not_replaced_in_the_minute_before_its_time(database: TenantDatabase) -> None:
+    """A worker's clock may be ahead of the database's."""
+    soon = await in_an_hour(database) - timedelta(minutes=59, seconds=15)
+    await added(database, a_price(since=soon))
+    with pytest.raises(BadInputError, match="in force or used: choose a later time"):
+        await added(database, a_price(since=soon, rate="2"))
 
 
 async def test_a_planned_price_is_replaced_and_one_in_force_is_not(database: TenantDatabase, till: Till) -> None:
@@ -161,6 +177,27 @@ async def test_a_new_price_binds_the_next_call_and_marks_itself_used(database: T
     assert second.hold_usd > (await till.load(first)).hold_usd
 
 
+async def test_a_cost_is_computed_by_the_prices_of_its_authorization(database: TenantDatabase, till: Till) -> None:
+    """Whichever model answered; a price that begins while the call is under way is for the next one."""
+    own = await till.sent(an_ask(till.workflow, 1))
+    other = await till.sent(an_ask(till.workflow, 2))
+    await added(database, a_price(MINI, "10"), a_price(SONAR, "10", usd_per_request="0.5"))
+    for attempt_id, model in ((own, MINI), (other, SONAR)):
+        await till.store(attempt_id, an_answer(None, model=model))
+    booked = [settlement.cost_usd for settlement in await till.settle(own, other)]
+    assert booked == [Decimal("0.000021"), Decimal("0.00505")]  # 20 × 0.15 + 30 × 0.60; 50 × 1 and 5,000 a thousand
+
+
+async def test_a_price_ends_at_the_moment_at_which_the_next_begins(database: TenantDatabase) -> None:
+    soon = await in_an_hour(database)
+    await added(database, a_price(MINI, "0.30", soon))
+    async with database.app.reading() as connection:
+        found = [await prices.price_of(connection, MINI, soon + timedelta(microseconds=step)) for step in (-1, 0)]
+    assert [price and price.input_usd_per_million for price in found] == [Decimal("0.15"), Decimal("0.30")]
+    at = "SELECT count(*) FROM model_prices AS price WHERE price.model = $1 AND price = price_at($1, $2)"
+    assert await database.admin.fetchval(at, MINI, soon) == 1
+
+
 # The file --------------------------------------------------------------------------------------------------------
 
 
@@ -196,6 +233,18 @@ prices:
         ("- {model: a, input_usd_per_million: -1, output_usd_per_million: 1}", "input_usd_per_million is '-1'"),
         ("- {model: a, input_usd_per_million: 1e-3, output_usd_per_million: 1}", "must be an amount of US dollars"),
         ("- {model: a, input_usd_per_million: NaN, output_usd_per_million: 1}", "must be an amount of US dollars"),
+        (
+            "- {model: a, input_usd_per_million: 1, output_usd_per_million: 1, usd_per_request: 99999999999}",
+            r"usd_per_request is '99999999999': it is not credible; give US dollars per request, at most 100.00",
+        ),
+        (
+            "- {model: a, input_usd_per_million: 1, output_usd_per_million: 10000.000000001}",
+            "is not credible; give US dollars per million tokens, at most 10000.00",
+        ),
+        (
+            "- {model: a, input_usd_per_million: 1, output_usd_per_million: 1, usd_per_search: 123456789012345}",
+            "give US dollars per search, at most 100.00",
+        ),
         ("- {model: a, input_usd_per_million: 0.0000000001, output_usd_per_million: 1}", "at most 9 decimals"),
         (
             "- {model: a, input_usd_per_million: 1, output_usd_per_million: 1, effective_from: 2026-01-01T10:00}",
@@ -290,6 +339,17 @@ async def test_L21_a_row_that_was_tampered_with_is_found(database: TenantDatabas
     async with database.operator.reading() as connection:
         rows = await prices.recompute(connection)
     assert [row.is_equal for row in rows] == [False, True]
+
+
+async def test_L21_an_attempt_names_its_row_and_the_corrections_of_it(database: TenantDatabase, till: Till) -> None:
+    await till.paid(an_ask(till.workflow, 1))
+    attempt_id = await till.sent(an_ask(till.workflow, 2))
+    await till.store(attempt_id, DROPPED)
+    await till.using(database.operator).write_off(attempt_id)
+    await till.store(attempt_id, an_answer(None))
+    async with database.operator.reading() as connection:
+        rows = await prices.recompute(connection, ledger_key=attempt_id)
+    assert [row.entry for row in rows] == ["write_off", "correction"]
 
 
 async def test_L21_random_usage_recomputes_to_the_nano_dollar(database: TenantDatabase, till: Till) -> None:

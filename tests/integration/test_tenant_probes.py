@@ -47,6 +47,7 @@ WITHOUT_A_TENANT = {
     "db.overview.database_time", "db.overview.connected_role",
     "add_model_alias", "add_model_price", "plan_price_at", "set_plan",
     "db.prices.add_alias", "db.prices.add_price", "db.prices.prices_of", "db.plans.plan_history", "db.plans.set_plan",
+    "db.money_decisions.price_changes",
 }  # fmt: skip
 # Not called with a connection of a role that serves tenants.
 NOT_FOR_TENANTS = {
@@ -151,12 +152,18 @@ BY_FUNCTION: dict[str, dict[str, Callable[[Names], Any]]] = {
     "db.spend.reject": {"attempt_id": lambda n: n.id("settled")},
     "db.articles.set_article_state": {"state": lambda _: "FAILED"},
     "db.articles.store_outline": {"revision": lambda _: 2},
-    "db.publications.store_result": {"state": lambda _: "PUBLISHED"},
+    "db.publications.store_result": {"state": lambda _: "PUBLISHED", "attempt_id": lambda n: n.id("id")},
     "db.publications.keep_external_id": {"instead_of": lambda _: None},
     "db.publications.begin_change": {"state": lambda _: "UNPUBLISHING", "change_id": lambda n: n.id("id")},
-    "db.publications.end_change": {"state": lambda _: "UNPUBLISHED", "change_id": lambda n: n.id("id")},
+    "db.publications.end_change": {
+        "state": lambda _: "UNPUBLISHED",
+        "change_id": lambda n: n.id("id"),
+        "attempt_id": lambda n: n.id("id"),
+    },
     "db.publications.is_in_change": {"change_id": lambda n: n.id("id")},
     "db.publications.take_up": {"attempt_id": lambda _: uuid4()},
+    "db.publications.take_up_change": {"attempt_id": lambda _: uuid4(), "change_id": lambda n: n.id("id")},
+    "db.publications.take_up_all": {"attempt_id": lambda _: uuid4(), "states": lambda _: ["PENDING"]},
     "db.publications.is_newest_attempt": {"attempt_id": lambda n: n.id("id")},
     "db.publications.store_event": {"event": lambda _: "UNPUBLISHED", "event_id": lambda _: uuid4()},
     "db.cited_pages.store_cited_page": {

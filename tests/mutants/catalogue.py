@@ -20,8 +20,13 @@ FREEZE = "db/functions/freeze_scope.sql"
 ALERTS = "db/functions/alerts.sql"
 PLANS = "db/functions/plans.sql"
 PRICES = "db/functions/prices.sql"
+REPORTS = "db/cost_reports.py"
+PUBLICATIONS = "db/publications.py"
 RECONCILER = "activities/reconciliation.py"
+RECONCILING = "db/reconciliation.py"
 MODEL_API = "providers/language_model.py"
+CHAT_ANSWERS = "providers/chat_answers.py"
+CHECKERS = "tests/chaos/checkers.py"
 
 GRAPH_MODEL = "tests/model/test_graph_model.py"
 LEDGER_MODEL = "tests/model/test_ledger_model.py"
@@ -36,9 +41,15 @@ PROVIDER = "tests/integration/test_language_model.py"
 RECONCILIATION = "tests/integration/test_reconciliation.py"
 PLAN_TESTS = "tests/integration/test_plans.py"
 PRICE_TESTS = "tests/integration/test_prices.py"
+REPORT_TESTS = "tests/integration/test_cost_reports.py"
+PUBLICATION_TESTS = "tests/integration/test_publications.py"
+LATE_PUBLISHING = "tests/integration/test_late_publishing.py"
 MAINTENANCE = "tests/workflows/test_maintenance.py"
 MONEY_UNIT = "tests/unit/test_money.py"
 CHAT_UNIT = "tests/unit/test_chat_answers.py"
+CALLS_UNIT = "tests/unit/test_paid_calls.py"
+FORECAST_UNIT = "tests/unit/test_forecast.py"
+CHECKER_TESTS = "tests/chaos/test_checkers.py"
 INTERRUPTIONS = "tests/workflows/test_interruptions.py"
 PIPELINE = "tests/workflows/test_intent_workflow.py"
 
@@ -472,9 +483,37 @@ PROVIDER_MUTANTS = (
     mutant(
         "billed_error_taken_for_free",
         MODEL_API,
-        "received.is_refused and (usage is None or _is_free(usage))",
+        "received.is_refused and (_is_unbilled(received, look_up) if usage is None else _is_free(usage))",
         "received.is_refused",
         f"{PROVIDER}::test_an_error_with_usage_is_booked",
+    ),
+    mutant(
+        "silence_taken_for_free",
+        MODEL_API,
+        "received.ended_early is None and (received.generation_id is None or look_up.is_absent)",
+        "received.ended_early is None",
+        f"{PROVIDER}::test_a_server_error_of_a_generation_nobody_can_speak_for_is_unknown",
+    ),
+    mutant(
+        "packed_bytes_bounded",
+        MODEL_API,
+        "self._check_size(max(arrived, unpacked))",
+        "self._check_size(arrived)",
+        f"{PROVIDER}::test_a_packed_answer_is_bounded_by_what_it_unpacks_to",
+    ),
+    mutant(
+        "charset_of_the_header_believed",
+        MODEL_API,
+        'response.encoding = "utf-8-sig"',
+        "_ = response.encoding",
+        f"{PROVIDER}::test_an_answer_is_utf_8_whatever_its_header_says",
+    ),
+    mutant(
+        "fee_taken_for_the_cost",
+        CHAT_ANSWERS,
+        "return None if upstream_usd is None else cost_usd + upstream_usd",
+        "return cost_usd + (upstream_usd or 0)",
+        CHAT_UNIT,
     ),
     mutant(
         "unclear_status_taken_for_free",
@@ -492,9 +531,10 @@ PROVIDER_MUTANTS = (
     ),
     mutant(
         "running_usage_taken_for_final",
-        MODEL_API,
-        "if answer is None or (self.stream is not None and not self.stream.is_finished):",
-        "if answer is None:",
+        CHAT_ANSWERS,
+        "self._usage, self._is_usage_final = usage, self._has_ended",
+        "self._usage, self._is_usage_final = usage, True",
+        f"{PROVIDER}::test_a_running_usage_is_no_figure_however_the_stream_ends",
         f"{PROVIDER}::test_a_cut_stream_is_unknown",
         f"{PROVIDER}::test_a_cut_stream_is_booked_at_the_figure_looked_up",
     ),
@@ -650,7 +690,245 @@ OPERATING_MUTANTS = (
     ),
 )
 
+# These lived through every test of their day: each came with the test that catches it.
+LATER_MUTANTS = (
+    mutant(
+        "settled_by_todays_price",
+        SETTLE,
+        "v_price := price_at(v_model, p_attempt.authorized_at);",
+        "v_price := price_at(v_model, clock_timestamp());",
+        f"{PRICE_TESTS}::test_a_cost_is_computed_by_the_prices_of_its_authorization",
+    ),
+    mutant(
+        "correction_in_todays_month",
+        RECONCILE,
+        "p_organization_id, v_attempt.month, 'correction',",
+        "p_organization_id, current_spend_month(), 'correction',",
+        f"{RECONCILIATION}::test_L16_a_correction_belongs_to_the_month_of_its_attempt",
+    ),
+    mutant(
+        "correction_overrun_of_the_workflow_only",
+        RECONCILE,
+        "(SELECT spent_usd + held_usd + p_amount - coalesce(cap_usd, 0) - overrun_usd\n         FROM"
+        " organization_months",
+        "(SELECT 0\n         FROM organization_months",
+        f"{RECONCILIATION}::test_L1_a_dearer_bill_after_others_took_the_months_room_is_an_overrun_of_the_month",
+    ),
+    mutant(
+        "every_month_thawed",
+        FREEZE,
+        "WHERE organization_id = p_organization_id AND month = p_month;\nEND",
+        "WHERE organization_id = p_organization_id AND p_month IS NOT NULL;\nEND",
+        f"{RECONCILIATION}::test_a_month_is_thawed_and_the_others_stay_frozen",
+    ),
+    mutant(
+        "given_up_within_its_deadline",
+        RECONCILE,
+        "WHEN p_attempt.state = 'DISPATCHED'\n            AND p_attempt.call_deadline_at +",
+        "WHEN p_attempt.state = 'DISPATCHED'\n            AND p_attempt.dispatched_at +",
+        f"{RECONCILIATION}::test_L23_a_call_within_its_deadline_is_left_to_its_worker",
+    ),
+    mutant(
+        "months_of_all_organizations_added_up",
+        RECONCILING,
+        "WHERE (ledger.organization_id, ledger.month) = (scope.organization_id, scope.month)) AS booked",
+        "WHERE ledger.month = scope.month) AS booked",
+        f"{RECONCILIATION}::test_L10_counters_of_several_organizations_are_each_compared_with_their_own_rows",
+    ),
+    mutant(
+        "frozen_months_of_everybody",
+        RECONCILING,
+        "FROM organization_months WHERE frozen_reason IS NOT NULL AND ($1::uuid IS NULL OR organization_id = $1)",
+        "FROM organization_months WHERE frozen_reason IS NOT NULL AND ($1::uuid IS NULL OR true)",
+        f"{RECONCILIATION}::test_frozen_scopes_of_one_organization_are_its_own",
+    ),
+    mutant(
+        "unanswered_attempt_handed_out",
+        AUTHORIZE,
+        "AND state = 'SETTLED' AND usage IS NOT NULL AND answer_body IS NOT NULL AND",
+        "AND state = 'SETTLED' AND usage IS NOT NULL AND",
+        f"{PROTOCOL}::test_L18_what_is_settled_without_an_answer_is_asked_anew",
+    ),
+    mutant(
+        "part_of_an_answer_handed_out",
+        AUTHORIZE,
+        "AND state = 'SETTLED' AND usage IS NOT NULL AND answer_body IS NOT NULL AND",
+        "AND state = 'SETTLED' AND answer_body IS NOT NULL AND",
+        f"{RECONCILIATION}::test_the_whole_answer_takes_the_place_of_a_part_and_a_part_is_never_handed_out",
+    ),
+    mutant(
+        "answer_after_a_resolution_refused",
+        SETTLE,
+        "OR p_attempt.state IN ('SETTLED', 'VOIDED') AND p_attempt.usage IS NULL)",
+        "OR false)",
+        f"{RECONCILIATION}::test_an_answer_that_says_other_than_the_look_up_is_booked_at_its_own_figure",
+    ),
+    mutant(
+        "freed_money_spent_twice",
+        SETTLE,
+        "CASE WHEN v_is_resolved THEN correction_overrun(p_attempt, v_amount, p_cost)",
+        "CASE WHEN v_is_resolved THEN 0",
+        f"{RECONCILIATION}::test_L1_an_answer_whose_hold_was_freed_by_a_false_look_up_is_an_overrun_and_freezes",
+    ),
+    mutant(
+        "cancelling_locks_its_answers_only",
+        SETTLE,
+        "AND state IN ('ANSWERED', 'RESERVED')",
+        "AND state IN ('ANSWERED')",
+        f"{CONCURRENCY}::test_L23_a_cancellation_and_a_settlement_over_a_months_turn_wait_for_each_other_in_one_order",
+    ),
+    mutant(
+        "hold_by_what_a_caller_says",
+        AUTHORIZE,
+        "greatest(v_ask.max_tokens, tokens_asked(v_ask.endpoint, v_ask.request_body))",
+        "v_ask.max_tokens",
+        f"{PROTOCOL}::test_L2_the_hold_covers_the_body_that_is_sent_whatever_a_caller_says_of_it",
+    ),
+    mutant(
+        "kept_body_lost",
+        OUTCOME,
+        "answer_body = coalesce(p_body, answer_body)",
+        "answer_body = p_body",
+        f"{PROTOCOL}::test_L7_what_came_of_an_unknown_answer_is_kept_whatever_is_reported_later",
+    ),
+    mutant(
+        "alert_of_the_other_scope",
+        ALERTS,
+        "IS NOT DISTINCT FROM 'month');",
+        "IS NOT NULL);",
+        f"{PLAN_TESTS}::test_a_refusal_by_one_scope_is_no_alert_of_the_other",
+    ),
+    mutant(
+        "turned_for_ever",
+        AUTHORIZE,
+        "AND slot = p_ask.slot AND claim = p_ask.claim\n            AND downgraded_from",
+        "AND slot = p_ask.slot\n            AND downgraded_from",
+        f"{PLAN_TESTS}::test_a_turned_slot_turns_no_other_and_no_later_claim",
+    ),
+    mutant(
+        "margin_by_the_first_price",
+        PLANS,
+        "WHERE plan_key = p_plan_key AND at < p_at ORDER BY at DESC LIMIT 1",
+        "WHERE plan_key = p_plan_key AND at < p_at ORDER BY at LIMIT 1",
+        f"{REPORT_TESTS}::test_of_several_changes_in_a_month_the_last_one_counts",
+    ),
+    mutant(
+        "articles_that_failed_share_the_cost",
+        REPORTS,
+        "AND articles.accepted_revision IS NOT NULL",
+        "",
+        f"{REPORT_TESTS}::test_an_articles_cost_is_shared_by_those_that_passed",
+    ),
+    mutant(
+        "an_article_costs_what_all_do",
+        "domain/forecast.py",
+        "article_worst_usd=_sum(line.worst_usd for line in written) / articles",
+        "article_worst_usd=_sum(line.worst_usd for line in written)",
+        f"{FORECAST_UNIT}::test_an_article_is_its_share_of_the_worst_too",
+    ),
+    mutant(
+        "wait_without_a_bound",
+        "workflows/paid_calls.py",
+        "base = min(max(outcome.retry_after_seconds, 0.0), RETRY_AFTER_SECONDS_MAX)",
+        "base = max(outcome.retry_after_seconds, 0.0)",
+        f"{CALLS_UNIT}::test_a_wait_is_the_providers_within_bounds_or_grows",
+    ),
+    mutant(
+        "dead_calls_outlive_their_row",
+        "activities/state.py",
+        "    await _give_up_on_dead_calls(connection, ref)\n",
+        "",
+        f"{PROTOCOL}::test_L22_a_row_closed_by_itself_books_answers_and_gives_up_on_calls_of_dead_workers",
+    ),
+    mutant(
+        "redo_again_is_another",
+        "activities/state.py",
+        "            if not replayed:\n                await articles.begin_revision",
+        "            if True:\n                await articles.begin_revision",
+        f"{PIPELINE}::test_a_redo_that_is_carried_out_again_begins_no_further_revision",
+    ),
+    mutant(
+        "zombie_publishes",
+        PUBLICATIONS,
+        "WHERE publication_id = $1 AND attempt_id = $2",
+        "WHERE publication_id = $1 AND $2::uuid IS NOT NULL",
+        f"{PUBLICATION_TESTS}::test_only_the_newest_attempt_may_have_effects",
+    ),
+    mutant(
+        "last_publisher_wins",
+        PUBLICATIONS,
+        "CASE WHEN external_id IS NOT DISTINCT FROM $3 THEN $2",
+        "CASE WHEN $3::text IS NULL OR external_id IS NOT DISTINCT FROM $3 THEN $2",
+        f"{PUBLICATION_TESTS}::test_of_several_publishers_the_first_ones_post_is_recorded",
+    ),
+    mutant(
+        "late_answer_undoes_the_taking_back",
+        PUBLICATIONS,
+        "WHERE publication_id = $1 AND state NOT IN ('UNPUBLISHING', 'UNPUBLISHED')",
+        "WHERE publication_id = $1",
+        f"{PUBLICATION_TESTS}::test_an_answer_that_comes_after_it_was_taken_back_changes_nothing",
+    ),
+    mutant(
+        "ended_just_now_started_again",
+        RECONCILER,
+        "(_is_open(last) or self._ended_just_now(last))",
+        "_is_open(last)",
+        f"{MAINTENANCE}::test_a_run_that_ended_just_now_is_not_started_again_yet",
+    ),
+    mutant(
+        "young_run_cancelled",
+        RECONCILER,
+        "return None if self._is_recent(run.start_time) else await self._end_run(run, None)",
+        "return await self._end_run(run, None)",
+        f"{MAINTENANCE}::test_a_run_that_began_just_now_may_be_ahead_of_its_row",
+    ),
+)
+
+# The bench's own checkers, blinded.
+CHECKER_MUTANTS = tuple(
+    mutant(name, CHECKERS, old, new, CHECKER_TESTS)
+    for name, old, new in (
+        ("answered_may_be_left", '{"RESERVED", "DISPATCHED", "ANSWERED"}', '{"RESERVED", "DISPATCHED"}'),
+        ("unknown_may_be_left", "if not may_be_unknown:", "if False:"),
+        ("hold_below_the_bill", 'if attempt["hold_usd"] < charged:', "if False:"),
+        ("write_off_below_the_bill", "if (booked or ZERO) < charged:", "if False:"),
+        ("counters_not_compared", "    await _check_counters(findings, admin)\n", ""),
+        ("double_settlement_unseen", 'if row["settlements"] != 1:', "if False:"),
+        ("illegal_edge_unseen", "not in LEGAL_TRANSITIONS]", "is None]"),
+        ("state_of_the_row_unseen", "return None if reached[-1] == state else", "return None if reached else"),
+        ("missing_page_unseen", "out[place] <= pages[place] <= begun[place]", "pages[place] <= begun[place]"),
+        ("second_page_unseen", "out[place] <= pages[place] <= begun[place]", "out[place] <= pages[place]"),
+        ("stray_page_unseen", "sorted(pages | begun)", "sorted(begun)"),
+        ("pages_of_any_run", 'page.parent.name.rpartition("-")[2], page.stem', '"", page.stem'),
+    )
+)
+
+# A worker that was stopped and wakes when others have gone on.
+LATE_MUTANTS = (
+    mutant(
+        "replayed_block_judges_the_clusters_again",
+        "activities/validation.py",
+        "if await block_with(connection, claim, blocked):",
+        "if await block_with(connection, claim, blocked) is not None:",
+        "tests/integration/test_lost_claims.py",
+    ),
+    mutant(
+        "late_result_stored",
+        PUBLICATIONS,
+        "state NOT IN ('UNPUBLISHING', 'UNPUBLISHED') AND attempt_id = $6",
+        "state NOT IN ('UNPUBLISHING', 'UNPUBLISHED') AND $6::uuid IS NOT NULL",
+        LATE_PUBLISHING,
+    ),
+    mutant(
+        "late_page_written",
+        "providers/publisher.py",
+        "                await record.check()\n            return await _to_its_end(_write_article, request, folder)",
+        "                pass\n            return await _to_its_end(_write_article, request, folder)",
+        LATE_PUBLISHING,
+    ),
+)
+
 MUTANTS = (
     *STATE_MUTANTS, *AUTHORIZING_MUTANTS, *CALLING_MUTANTS, *AMOUNT_MUTANTS, *TENANT_MUTANTS, *PROVIDER_MUTANTS,
-    *OPERATING_MUTANTS,
+    *OPERATING_MUTANTS, *LATER_MUTANTS, *CHECKER_MUTANTS, *LATE_MUTANTS,
 )  # fmt: skip

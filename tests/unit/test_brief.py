@@ -62,7 +62,7 @@ def test_everything_but_the_organization_is_optional() -> None:
     del data["competitors"]
     brief = brief_from_mapping(data)
     assert brief.competitors == ()
-    assert brief.cap_usd == Decimal("1.00")
+    assert brief.cap_usd is None
     assert (brief.locale, brief.country) == ("en-US", "US")
 
 

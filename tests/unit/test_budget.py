@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from domain.brief import brief_from_mapping
-from domain.budget import Unfinished, budget_slice
+from domain.budget import MARGIN, Unfinished, budget_slice
 from domain.forecast import forecast
 from domain.settings import StepSettings
 from tests.unit.test_forecast import PRICES
@@ -36,6 +36,12 @@ def test_the_cap_named_lets_the_last_article_begin(articles: int) -> None:
     """Each article is begun only while its whole hold fits below the cap."""
     left = slice_of(articles) - Decimal("0.0237") - (articles - 1) * EACH
     assert left >= HOLD
+
+
+def test_the_cap_named_leaves_room_for_answers_that_are_asked_again() -> None:
+    before_the_last = 19 * EACH * MARGIN
+    left = slice_of(20) - Decimal("0.0237") - before_the_last
+    assert HOLD <= left < HOLD + Decimal("0.01")
 
 
 def test_the_cap_named_is_always_above_todays() -> None:

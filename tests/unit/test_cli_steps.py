@@ -1,5 +1,6 @@
 """The table of steps from one look at a workflow."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -9,13 +10,13 @@ import pytest
 
 from commands import keyword_history, publishing, reading, showing
 from commands.exporting import KEYWORD_COLUMNS
-from commands.failures import kept_words, next_command, spent_words, stop_lines
+from commands.failures import downgrade_lines, kept_words, next_command, spent_words, stop_lines
 from commands.reviewing import keyword_object
 from commands.session import Session
 from commands.snapshot import Snapshot
 from commands.steps import Mark, StepLine, detail_of, mark_of, seconds_by_step, step_lines
 from commands.terminal import Terminal, counted, dollars, duration
-from commands.watching import is_failed
+from commands.watching import is_failed, lines_of, status_object
 from config import Settings
 from db.keywords import DecidedKeyword, KeywordRow, ReviewRecord
 from db.outputs import StepOutput
@@ -267,6 +268,18 @@ def test_a_failure_says_four_things() -> None:
     assert f"starter.py raise-cap {WORKFLOW_ID} 2.00 && starter.py retry {WORKFLOW_ID}" in told
     assert next_command(snapshot(State.COMPLETED)) == ""
     assert stop_lines(snapshot(State.ARTICLE_PROCESSING)) == []
+
+
+def test_calls_that_went_to_the_cheaper_model_are_said() -> None:
+    looked = snapshot(State.ARTICLE_PROCESSING)
+    assert (looked.downgraded_calls, downgrade_lines(looked)) == (0, [])
+    cost = StepCost(step="article", calls=5, cost_usd=Decimal("0.01"), downgraded_calls=3)
+    cheaper = replace(looked, costs={**looked.costs, "article": cost})
+    said = "  3 calls went to the cheaper model past 80 % of the cap"
+    assert downgrade_lines(cheaper) == [said]
+    session = Session(Settings(_env_file=None), Terminal(as_json=True), "ada")
+    assert (said, "") in lines_of(session, cheaper)
+    assert status_object(session, cheaper)["downgraded_calls"] == 3
 
 
 @pytest.mark.parametrize(

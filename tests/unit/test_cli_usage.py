@@ -84,6 +84,10 @@ def test_every_command_has_help(command: str) -> None:
     assert "--help" in result.stdout
 
 
+def test_the_help_of_reconcile_names_the_exit_code_of_a_defect() -> None:
+    assert "4 when counters" in " ".join(invoke("reconcile", "--help").stdout.split())
+
+
 def test_help_and_bad_input_load_no_server_library() -> None:
     """They answer at once because what they don't need stays unloaded; seconds would measure the machine instead."""
     heavy = {"temporalio", "openai", "worker", "numpy", "trafilatura"}
@@ -101,6 +105,9 @@ def test_help_and_bad_input_load_no_server_library() -> None:
     [
         (["strat"], "No such command 'strat'. Did you mean 'start'"),
         (["status"], "Missing argument 'ID' (see `starter.py status --help`)"),
+        (["prices", "add"], "(see `starter.py prices add --help`)"),
+        (["plans", "set", "small", "--frob"], "(see `starter.py plans set --help`)"),
+        (["prices", "ad"], "(see `starter.py prices --help`)"),
         (["status", "abcd", "--frob"], "No such option"),
         (["list", "--limit", "many"], "'--limit': Input should be a valid integer"),
         (["list", "--limit", "0"], "greater than or equal to 1"),

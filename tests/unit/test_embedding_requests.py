@@ -17,6 +17,7 @@ from domain.embedding_requests import (
 )
 from domain.language import InvalidAnswerError
 from domain.money import prompt_token_bound
+from domain.reconciliation import is_whole_answer
 from domain.spend import check_bounds
 from providers.chat_answers import usage_of
 
@@ -76,6 +77,36 @@ def test_what_is_not_one_vector_for_each_text_is_refused(body: str) -> None:
     with pytest.raises(InvalidAnswerError) as refused:
         read_vectors(body, TEXTS)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "is_whole"),
+    [
+        (answer(packed(1, 2), packed(3, 4)), True),
+        (answer([0.5, 1], [2, 3], model="m", usage={"prompt_tokens": 4}), True),
+        (json.dumps({"data": [{"index": 1, "embedding": [1]}, {"index": 0, "embedding": [2]}]}), True),
+        (answer(packed(1, 2)), False),
+        (answer(packed(1, 2), packed(3, 4), packed(5, 6)), False),
+        (answer(packed(1, 2), ""), False),
+        (answer(packed(1, 2), None), False),
+        (answer(packed(1, 2), packed(3, 4)).replace('"index": 1', '"index": 0'), False),
+        (answer(packed(1, 2), packed(3, 4)).replace('"index": 1', '"index": []'), False),
+        (answer(packed(1, 2), packed(3, 4))[:-9], False),
+        (answer(), False),
+        ('{"data": [1, 2]}', False),
+        ('{"data": {}}', False),
+        ('{"error": {"message": "x"}}', False),
+        ('{"data": ' + "[" * 100_000, False),
+    ],
+)
+def test_an_answer_is_whole_that_has_an_embedding_of_every_text(body: str, is_whole: bool) -> None:
+    assert is_whole_answer(body, build_request("m", TEXTS).body) is is_whole
+
+
+def test_where_the_texts_are_not_known_it_is_whole_by_its_own_count() -> None:
+    assert is_whole_answer(answer(packed(1, 2)))
+    assert not is_whole_answer(answer(packed(1, 2), packed(3, 4)).replace('"index": 0', '"index": 5'))
+    assert not is_whole_answer(answer())
 
 
 def test_a_usage_of_prompt_tokens_alone_is_one_where_nothing_is_completed() -> None:

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from commands.costing import forecast_words, over_cap_words
+from commands.costing import CapScope, Estimate, amount_columns, forecast_object, forecast_words, over_cap_words
+from db.cost_reports import SpendingRoom
 from domain.brief import Brief, brief_from_mapping, parse_brief
 from domain.errors import BadInputError
 from domain.forecast import Forecast, forecast, models_of
@@ -76,6 +77,27 @@ def of(brief: Brief, settings: StepSettings | None = None) -> Forecast:
     return forecast(brief, settings or StepSettings(), PRICES)
 
 
+def room(
+    workflow_cap: str | None = "100", month_cap: str | None = "100", spent: str = "0", **facts: Any
+) -> SpendingRoom:
+    return SpendingRoom.model_validate(
+        {
+            "plan_key": "small",
+            "workflow_cap_usd": workflow_cap,
+            "month_cap_usd": month_cap,
+            "month_spent_usd": spent,
+            "month_held_usd": "0",
+            "own_usd": "0",
+            "month_frozen_reason": None,
+            **facts,
+        }
+    )
+
+
+def estimate(found: Forecast, allowed: SpendingRoom | None = None) -> Estimate:
+    return Estimate(found, allowed or room())
+
+
 def a_brief(**fields: object) -> Brief:
     description = "It sells software that matches invoices to orders for controllers at mid-size distributors " * 3
     organization = {"name": "A", "url": "https://a.example", "description": description}
@@ -118,6 +140,12 @@ def test_the_sums_are_those_of_the_lines() -> None:
     assert found.article_expected_usd < Decimal("0.05")  # what an article should stay below
 
 
+def test_an_article_is_its_share_of_the_worst_too() -> None:
+    found = of(a_brief(articles={"max": 4}))
+    worst = sum(line.worst_usd for line in found.lines if line.step == "article")
+    assert found.article_worst_usd * 4 == pytest.approx(worst, abs=Decimal("0.000000004"))
+
+
 def test_more_articles_cost_their_share_more() -> None:
     three, six = (of(a_brief(articles={"max": count})) for count in (3, 6))
     fixed = [line.expected_usd for line in three.lines if line.step != "article"]
@@ -144,10 +172,16 @@ def test_repairs_are_those_that_the_settings_allow() -> None:
 
 
 def test_the_cap_bounds_what_is_said_to_be_the_most() -> None:
-    low = of(a_brief(cap_usd="0.02"))
+    low = estimate(of(a_brief(cap_usd="0.02")))
     assert (low.at_most_usd, low.fits) == (Decimal("0.02"), False)
-    high = of(a_brief(cap_usd="5"))
-    assert (high.at_most_usd, high.fits) == (high.worst_usd, True)
+    high = estimate(of(a_brief(cap_usd="5")))
+    assert (high.at_most_usd, high.fits) == (high.forecast.worst_usd, True)
+
+
+def test_a_cap_of_exactly_what_is_expected_fits() -> None:
+    expected = of(a_brief()).expected_usd
+    assert estimate(of(a_brief()).model_copy(update={"cap_usd": expected})).fits
+    assert not estimate(of(a_brief()).model_copy(update={"cap_usd": expected - Decimal("0.000000001")})).fits
 
 
 def test_a_model_without_a_price_is_named_before_anything_starts() -> None:
@@ -221,6 +255,12 @@ def test_paid_embeddings_are_forecast_and_local_ones_cost_nothing() -> None:
     assert CallKind.EMBEDDINGS not in {one.kind for one in forecast(a_brief(), local, PRICES).lines}
 
 
+def test_paid_embeddings_may_be_asked_again_as_often_as_the_settings_allow() -> None:
+    paid = with_embeddings(StepSettings(spend=SpendSettings(repairs_max=3)), Embeddings.PROVIDER, EMBEDDING)
+    [line] = [line for line in forecast(a_brief(), paid, ALL_PRICES).lines if line.kind is CallKind.EMBEDDINGS]
+    assert line.worst_with_repairs_usd == 4 * line.worst_usd
+
+
 def test_the_models_are_those_of_every_call() -> None:
     both = with_embeddings(with_data(), Embeddings.PROVIDER, EMBEDDING)
     assert models_of(both) == (SONAR, MINI, SITE, DIFFICULTY, EMBEDDING)
@@ -230,7 +270,53 @@ def test_a_cap_below_the_forecast_is_said_and_no_bound_below_it() -> None:
     figures = dict.fromkeys(("worst_usd", "worst_with_repairs_usd", "article_worst_usd"), Decimal("0.31"))
     expected = dict.fromkeys(("expected_usd", "article_expected_usd"), Decimal("0.0632"))
     low = Forecast(lines=(), articles=1, cap_usd=Decimal("0.001"), **figures, **expected)
-    assert forecast_words(low) == "forecast $0.0632, the cap of $0.0010 ends it earlier"
-    assert "more is expected ($0.0632) than the cap allows ($0.0010)" in over_cap_words(low)
+    assert forecast_words(estimate(low)) == "forecast $0.0632, the cap of $0.0010 ends it earlier"
+    assert "more is expected ($0.0632) than the cap allows ($0.0010)" in over_cap_words(estimate(low))
     enough = low.model_copy(update={"cap_usd": Decimal(1)})
-    assert forecast_words(enough) == "forecast $0.0632, at most $0.31"
+    assert forecast_words(estimate(enough)) == "forecast $0.0632, at most $0.31"
+    a_trifle_more = enough.model_copy(update={"worst_usd": Decimal("0.310000001")})
+    assert forecast_words(estimate(a_trifle_more)) == "forecast $0.0632, at most $0.3101"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "scope", "allowed_usd", "words", "remedy"),
+    [
+        (room("0"), CapScope.PLAN, "0.00", "the plan small, which allows a run nothing", "--workflow-cap USD"),
+        (room(None), CapScope.PLAN, "0.00", "the plan small, which allows a run nothing", "--workflow-cap USD"),
+        (room(month_cap="1", spent="0.99"), CapScope.MONTH, "0.01", "the $0.01 left of the", "wait for the next month"),
+        (room(month_cap="1", spent="2"), CapScope.MONTH, "0.00", "the $0.00 left of the", "--month-cap USD"),
+        (room(month_cap=None), CapScope.MONTH, "0.00", "the $0.00 left of the", "--month-cap USD"),
+        (
+            room(month_frozen_reason="ada: look"),
+            CapScope.MONTH,
+            "0.00",
+            "left of the",
+            "the month is frozen (ada: look)",
+        ),
+    ],
+)
+def test_the_least_cap_binds_and_is_named(
+    allowed: SpendingRoom, scope: CapScope, allowed_usd: str, words: str, remedy: str
+) -> None:
+    found = estimate(of(a_brief(cap_usd="1")), allowed)
+    assert found.forecast.expected_usd > found.allowed_usd == Decimal(allowed_usd)
+    assert words in forecast_words(found)
+    assert words in over_cap_words(found)
+    assert remedy in over_cap_words(found)
+    told = forecast_object(found)
+    assert told["binding_cap"] == {"scope": scope, "allowed_usd": allowed_usd}
+    assert (told["fits"], told["at_most_usd"]) == (False, allowed_usd)
+
+
+def test_what_a_run_spent_itself_is_not_counted_against_it() -> None:
+    assert room(month_cap="1", spent="0.9", own_usd="0.7").month_left_usd == Decimal("0.8")
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_the_cells_of_the_table_add_up_to_the_sum_that_is_shown(name: str) -> None:
+    found = of(shipped(name))
+    *cells, sums = amount_columns([*found.lines, found])
+    for column, exact in enumerate((found.expected_usd, found.worst_usd, found.worst_with_repairs_usd)):
+        shown = [row[column] for row in (*cells, sums)]
+        assert sum(map(Decimal, shown[:-1])) == Decimal(shown[-1]) == exact
+        assert len({len(text.partition(".")[2]) for text in shown}) == 1

@@ -10,6 +10,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
+from activities.state import DecideRedo, StateActivities
 from domain.decisions import ApproveArticles, RaiseCap, RedoArticle, ReopenReview, Retry, ReviewSeeds
 from domain.progress import WorkflowRef
 from domain.seed_review import SeedDecision, SeedDecisionKind
@@ -131,6 +132,20 @@ async def test_an_article_is_written_anew_before_it_is_published(pipeline: Pipel
     await books_balance(run)
 
 
+async def test_a_redo_that_is_carried_out_again_begins_no_further_revision(pipeline: Pipeline) -> None:
+    """Its reply was lost, or its worker died after the commit: Temporal tries the activity again."""
+    run = await pipeline.begin(publish={"approval": "person"})
+    await run.reaches(State.PUBLISH_PENDING)
+    article_id = next(iter(await _hashes(run)))
+    redo = RedoArticle(**await run.decision(), article_id=article_id, note="more about exceptions")
+    activities = StateActivities(pipeline.database.app)
+    progress = [await activities.redo_article(DecideRedo(ref=run.ref, decision=redo)) for _ in range(2)]
+    assert progress[0] == progress[1]
+    rows = await run.rows("SELECT article_id, revision FROM articles WHERE workflow_id = $1")
+    assert [row["revision"] for row in rows if row["article_id"] == article_id] == [2]
+    await run.handle.terminate("the test ends")
+
+
 async def test_a_cap_that_is_too_low_parks_and_is_raised(pipeline: Pipeline, books_balance: Check) -> None:
     run = await pipeline.begin(cap_usd="0.04")
     parked = await run.reaches(State.ARTICLE_FAILED)
@@ -152,6 +167,7 @@ async def test_what_passed_can_be_accepted_as_the_whole(pipeline: Pipeline, book
     await run.update("retry", Retry(**await run.decision(), accept_partial=True))
     done = await run.reaches(State.COMPLETED)
     assert done.spent_usd == parked.spent_usd
+    assert (done.articles.done, done.articles.not_begun) == (1, 1)
     assert len(await run.rows("SELECT 1 FROM publications WHERE workflow_id = $1")) == 1
     await books_balance(run)
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -11,7 +12,18 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 from temporalio import workflow
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+)
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 import worker
@@ -163,6 +175,58 @@ async def test_many_workers_make_one_schedule_and_its_interval_follows_the_setti
     await handle.delete()
 
 
+async def test_the_schedules_argument_and_policy_follow_the_settings_and_are_written_once(maintained: Pipeline) -> None:
+    client, settings = maintained.client, maintained.settings.reconcile
+    before = Maintain(queue=maintained.settings.task_queue)
+    after = before.model_copy(update={"timeouts": FAST})
+    await ensure_schedule(client, before, settings)
+    handle = client.get_schedule_handle(settings.schedule_id)
+    for _ in range(3):
+        assert await ensure_schedule(client, before, settings)
+    assert (await handle.describe()).info.last_updated_at is None  # the same settings change nothing
+    await handle.pause(note="looked into")
+
+    assert await asyncio.gather(*(ensure_schedule(client, after, settings) for _ in range(5))) == [True] * 5
+    changed = await handle.describe()
+    assert await _argument(client, changed.schedule) == after
+    assert (changed.schedule.state.paused, changed.schedule.state.note) == (True, "looked into")
+    for _ in range(3):
+        assert await ensure_schedule(client, after, settings)
+    assert (await handle.describe()).info.last_updated_at == changed.info.last_updated_at
+
+    def otherwise(known: ScheduleUpdateInput) -> ScheduleUpdate:
+        schedule = known.description.schedule
+        schedule.policy = SchedulePolicy(overlap=ScheduleOverlapPolicy.ALLOW_ALL, catchup_window=timedelta(days=1))
+        return ScheduleUpdate(schedule)
+
+    await handle.update(otherwise)
+    assert await ensure_schedule(client, after, settings)
+    policy = (await handle.describe()).schedule.policy
+    assert (policy.overlap, policy.catchup_window) == (ScheduleOverlapPolicy.SKIP, timedelta(minutes=1))
+    await handle.delete()
+
+
+async def test_an_argument_that_another_version_stored_is_replaced(maintained: Pipeline) -> None:
+    client, settings = maintained.client, maintained.settings.reconcile
+    ours = Maintain(queue=maintained.settings.task_queue)
+    for stored in ([{"queue": ours.queue, "colour": "blue"}], ["text"], [], [ours, ours]):
+        action = ScheduleActionStartWorkflow(
+            "MaintenanceWorkflow", args=stored, id=settings.schedule_id, task_queue=ours.queue
+        )
+        await client.create_schedule(settings.schedule_id, Schedule(action=action, spec=ScheduleSpec()))
+        handle = client.get_schedule_handle(settings.schedule_id)
+        assert await ensure_schedule(client, ours, settings)
+        assert await _argument(client, (await handle.describe()).schedule) == ours
+        await handle.delete()
+
+
+async def _argument(client: Client, schedule: Schedule) -> Maintain:
+    assert isinstance(schedule.action, ScheduleActionStartWorkflow)
+    [argument] = await client.data_converter.decode(schedule.action.args, [Maintain])
+    assert isinstance(argument, Maintain)
+    return argument
+
+
 async def test_a_worker_without_the_operators_address_works_and_maintains_nothing(pipeline: Pipeline) -> None:
     run = await pipeline.begin(auto_approve=False)
     await run.reaches(State.SEED_REVIEW_PENDING)
@@ -229,6 +293,55 @@ async def test_what_has_just_changed_is_left_in_peace(maintained: Pipeline) -> N
         assert (await compare(maintained, run_grace_seconds=60)).disagreements == ()
         await asyncio.sleep(0.1)
     await ending.handle.terminate("the test ends")
+
+
+async def compare_when_listed(pipeline: Pipeline, runs: int, **changes: float) -> RunsReport:
+    """The first comparison to which Temporal lists so many open runs."""
+    for _ in range(200):
+        report = await compare(pipeline, **changes)
+        if report.runs == runs:
+            return report
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{runs} open runs were expected, {report.runs} are listed")
+
+
+async def test_a_run_that_ended_just_now_is_not_started_again_yet(maintained: Pipeline) -> None:
+    """The row stood still for long; its run may be ending as it should, a moment before its row is read."""
+    run = await maintained.begin()
+    await compare_when_listed(maintained, 1, run_grace_seconds=60)
+    await maintained.database.admin.execute(
+        "SET session_replication_role = replica; UPDATE intent_workflows SET updated_at = updated_at - interval '1 h'"
+    )
+    await run.handle.terminate("somebody pulled the plug")
+    assert (await compare_when_listed(maintained, 0, run_grace_seconds=60)).disagreements == ()
+    assert await status(run) is WorkflowExecutionStatus.TERMINATED
+    assert [one.action for one in (await compare(maintained)).disagreements] == [ActionTaken.STARTED]
+    await run.handle.terminate("the test ends")
+
+
+async def test_a_run_that_began_just_now_may_be_ahead_of_its_row(maintained: Pipeline) -> None:
+    ref = WorkflowRef(workflow_id=uuid4(), organization_id=uuid4())
+    queue = maintained.settings.task_queue
+    handle = await maintained.client.start_workflow(
+        IntentWorkflow.run,
+        IntentInput(ref=ref, queue=queue, own_url="", organization_name="", timeouts=FAST),
+        id=temporal_workflow_id(ref.organization_id, ref.workflow_id),
+        task_queue=queue,
+    )
+    assert (await compare_when_listed(maintained, 1, run_grace_seconds=60)).disagreements == ()
+    [found] = (await compare(maintained)).disagreements
+    assert found.kind is DisagreementKind.RUN_WITHOUT_ROW
+    await handle.terminate("the test ends")
+
+
+async def test_more_lost_rows_than_a_pass_may_start_are_left_to_the_next_and_told(maintained: Pipeline) -> None:
+    runs = [await maintained.create() for _ in range(2)]
+    first = await compare(maintained, starts_max=1)
+    assert (first.rows, len(first.disagreements), first.has_more) == (2, 1, True)
+    second = await compare_when_listed(maintained, 1, starts_max=1)
+    assert (len(second.disagreements), second.has_more) == (1, False)
+    for run in runs:
+        await run.handle.terminate("the test ends")
 
 
 async def test_an_open_run_of_an_ended_row_is_told_to_end(maintained: Pipeline) -> None:
@@ -307,11 +420,36 @@ class EndsWithItsRowOpen:
 @pytest.mark.parametrize("ending", ["canceled", "completed"])
 async def test_a_run_that_ended_by_itself_with_its_row_open_is_for_a_person(maintained: Pipeline, ending: str) -> None:
     run = await maintained.create()
-    queue = maintained.settings.task_queue
+    await _end_by_itself(run, ending)
+    [found] = await compare_until(maintained)
+    assert (found.run, found.action, found.row_state) == (ending, ActionTaken.REPORTED, State.CREATED)
+    assert f"starter.py cancel {run.ref.workflow_id}" in found.detail
+
+
+async def test_rows_that_nobody_but_a_person_can_mend_keep_no_other_waiting(maintained: Pipeline) -> None:
+    for_a_person = [await maintained.create() for _ in range(2)]
+    for run in for_a_person:
+        await _end_by_itself(run, "canceled")
+    lost = await maintained.create()
+    told: dict[str, ActionTaken] = {}
+    for _ in range(200):  # the list of runs is behind by moments
+        told |= {
+            one.temporal_workflow_id: one.action for one in (await compare(maintained, starts_max=1)).disagreements
+        }
+        if lost.temporal_id in told:
+            break
+        await asyncio.sleep(0.05)
+    assert told[lost.temporal_id] is ActionTaken.STARTED
+    assert await status(lost) is WorkflowExecutionStatus.RUNNING
+    await lost.handle.terminate("the test ends")
+
+
+async def _end_by_itself(run: Run, ending: str) -> None:
+    client, queue = run.pipeline.client, run.pipeline.settings.task_queue
     async with Worker(
-        maintained.client, task_queue=queue, workflows=[EndsWithItsRowOpen], workflow_runner=UnsandboxedWorkflowRunner()
+        client, task_queue=queue, workflows=[EndsWithItsRowOpen], workflow_runner=UnsandboxedWorkflowRunner()
     ):
-        handle = await maintained.client.start_workflow(
+        handle = await client.start_workflow(
             "IntentWorkflow",
             run.start_input,
             id=run.temporal_id,
@@ -321,9 +459,6 @@ async def test_a_run_that_ended_by_itself_with_its_row_open_is_for_a_person(main
         if ending == "canceled":
             await handle.cancel()
         await asyncio.gather(handle.result(), return_exceptions=True)
-    [found] = await compare_until(maintained)
-    assert (found.run, found.action, found.row_state) == (ending, ActionTaken.REPORTED, State.CREATED)
-    assert f"starter.py cancel {run.ref.workflow_id}" in found.detail
 
 
 # The commands ------------------------------------------------------------------------------------------------
@@ -362,6 +497,12 @@ async def test_the_command_reconciles_money_without_temporal(
     report = printed(capsys)
     assert report["runs"] is None
     assert "no Temporal server" in report["runs_trouble"]
+    # A server that answers the connection and fails the questions: here, one without the namespace.
+    async with session_of(maintained, temporal_namespace="gone") as session:
+        assert await reconciling.reconcile(session) is ExitCode.DONE
+    report = printed(capsys)
+    assert (report["runs"], report["money"]["sums"]) == (None, [])
+    assert "Temporal answered with an error: " in report["runs_trouble"]
     async with session_of(maintained, postgres_operator_dsn=None) as session:
         with pytest.raises(CommandError, match="INFIN8_POSTGRES_OPERATOR_DSN"):
             await reconciling.reconcile(session)

@@ -43,6 +43,8 @@ OUT_OF_LUCK = article("FAILED", "provider_unavailable")
         ([PASSED, OUT_OF_LUCK], 1, False, Level.BLOCK),
         ([PASSED, WITHOUT_MONEY], 2, True, Level.WARN),
         ([REFUSED_BY_GATES, WITHOUT_MONEY], 1, True, Level.BLOCK),
+        ([], 1, False, Level.BLOCK),
+        ([], 1, True, Level.BLOCK),
     ],
 )
 def test_the_step_completes_only_when_nothing_is_left_to_resume(
