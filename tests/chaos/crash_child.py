@@ -50,8 +50,8 @@ _moment_of_transaction: ContextVar[list[Moment] | None] = ContextVar("moment_of_
 _commits: ContextVar[Moment | None] = ContextVar("commits", default=None)
 
 
-class InjectedError(Exception):
-    """The exception that a failpoint raises."""
+class InjectedError(BaseException):
+    """What an activity fails by. No Exception: the adapter would make an outcome of one."""
 
 
 @dataclass(frozen=True)
@@ -395,7 +395,7 @@ def die_as(task: ChildTask) -> int:
     except PermanentError as error:
         Journal(task.journal).write(failed=f"{type(error).__name__}: {error}")
         return PERMANENT_FAILURE
-    except Exception as error:
+    except (Exception, InjectedError) as error:
         Journal(task.journal).write(failed=f"{type(error).__name__}: {error}")
         return ACTIVITY_FAILED
     return DONE
