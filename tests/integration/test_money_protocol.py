@@ -165,8 +165,8 @@ async def test_L13_fail_closed_whatever_is_missing_refuses(
     cases = [
         (plan.format("1", "NULL"), "month", "the plan default has no cap for a month set"),
         (plan.format("1", "0"), "month", "the plan default allows a month nothing"),
-        (plan.format("NULL", "50"), "workflow", "the plan default has no cap for a workflow set"),
-        (plan.format("0", "50"), "workflow", "the plan default allows a workflow nothing"),
+        (plan.format("NULL", "50"), "plan", "the plan default has no cap for a workflow set"),
+        (plan.format("0", "50"), "plan", "the plan default allows a workflow nothing"),
         (
             f"{plan.format('1', '50')}; {frozen_month.format(chr(39) + 'overrun' + chr(39))}",
             "frozen",
