@@ -37,7 +37,7 @@ async def test_cancelled_while_it_waits_for_a_person(pipeline: Pipeline, books_b
 @pytest.mark.parametrize("schema", ["icp", "competitor_labels", "article_outline", "article_section"])
 async def test_cancelled_in_the_middle_of_a_paid_call(pipeline: Pipeline, books_balance: Check, schema: str) -> None:
     """The request in flight is answered, and what it cost is booked before the run is CANCELLED."""
-    await pipeline.faults({"kind": "slow", "seconds": 1.5, "schema": schema})
+    await pipeline.faults({"kind": "slow", "seconds": 4, "schema": schema})
     run = await pipeline.begin()
     await _dispatched(run, schema)
     await _cancelled(run)
